@@ -1,0 +1,63 @@
+# Everything starts here. `make` alone lists the commands.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+POSTS ?=
+PLATFORM ?=
+MAP ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test test-all bench check format lock clean clean-data
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.locked ## make the virtual environment from the lock
+
+$(VENV)/.locked: requirements/lock.txt requirements/uv.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or name it with PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements/lock.txt
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup ## set up and run the main job: the sample, or POSTS=file.csv PLATFORM=facebook MAP=mapping.yaml
+	@$(BIN)/everreach run $(if $(POSTS),--posts "$(POSTS)") $(if $(PLATFORM),--platform "$(PLATFORM)") $(if $(MAP),--map "$(MAP)")
+
+up: setup ## servers, Dagster UI at http://localhost:3000, sensors and schedules, until Ctrl-C
+	@$(BIN)/everreach up
+
+down: setup ## stop what `make up` started
+	@$(BIN)/everreach down
+
+test: setup ## the tests that a change should pass, under five minutes
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: setup check ## every check and every test, the slow ones too
+	$(BIN)/python -m pytest -q
+
+bench: setup ## measure search, fill and intake against the raw clients
+	$(BIN)/python -m tests.benchmarks
+
+check: setup ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: setup ## resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/lock.txt
+
+clean: ## remove what can be made again: environment, caches (never data)
+	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ -d .everreach ]; then echo "Your data is still in .everreach; 'make clean-data' removes it."; fi
+
+clean-data: ## remove the embedded databases and indexes in .everreach, for good
+	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
+	rm -rf .everreach

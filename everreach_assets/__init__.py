@@ -1,0 +1,1 @@
+"""EverReach Assets: the shared memory and feedback loop of EverReach OS, as a Dagster data-asset project."""

@@ -1,0 +1,49 @@
+"""Every setting of the program, typed, in one place. Nothing else reads the environment.
+
+A setting comes from the environment, else from a `.env` file in the working directory, else from the default here.
+`.env.example` lists them all (a test compares the two).
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings, each named after its environment variable in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    everreach_home: Path = Field(Path(".everreach"), description="Folder of the embedded servers' data and of Dagster's")
+    everreach_database_url: SecretStr | None = Field(
+        None, description="postgresql:// address of a Postgres with pgvector >= 0.8.4; empty: an embedded one"
+    )
+    everreach_dagster_database_url: SecretStr | None = Field(
+        None, description="postgresql:// address of Dagster's own database; empty: `dagster` on the same server"
+    )
+    vector_backend: Literal["chroma", "pgvector"] = Field("chroma", description="Who answers searches")
+    chroma_host: str | None = Field(None, description="Host of a Chroma server; empty: an embedded one")
+    chroma_port: int = Field(8000, ge=1, le=65535, description="Port of the Chroma server")
+    everreach_webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI, on 127.0.0.1")
+    embedding_provider: Literal["auto", "local", "openai"] = Field(
+        "auto", description="auto: OpenAI where OPENAI_API_KEY is set, else local"
+    )
+    embedding_model: str = Field("text-embedding-3-small", description="Model of the OpenAI-compatible provider")
+    openai_api_key: SecretStr | None = Field(None, description="Key of the OpenAI-compatible provider")
+    openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible server; empty: OpenAI's")
+    embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
+    embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one batch with its retries")
+
+    @cached_property
+    def home(self) -> Path:
+        """The data folder, absolute, so that a change of directory never opens another store."""
+        return self.everreach_home.expanduser().resolve()
+
+    @property
+    def uses_openai(self) -> bool:
+        return self.embedding_provider == "openai" or (
+            self.embedding_provider == "auto" and self.openai_api_key is not None
+        )

@@ -1,0 +1,1 @@
+"""Sensors: a thin shell around a pure decision of `everreach_assets.domain`."""
