@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from everreach_assets.domain.errors import InvalidInput
 
-COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_]{2,62}")
+COLLECTION_NAME = re.compile(r"[a-z][a-z0-9_]{2,39}")
 DOC_ID_MAX_BYTES = 128
 """Chroma Cloud's limit for an id: a longer one would be accepted here and fail at the sync."""
 
@@ -49,7 +49,9 @@ def collection_named(name: str) -> Collection:
         InvalidInput: the name is outside the grammar of collection names.
     """
     if not isinstance(name, str) or not COLLECTION_NAME.fullmatch(name):
-        raise InvalidInput(f"collection {name!r}: a name is 3 to 63 characters of a-z, 0-9 and _, starting with a letter")
+        raise InvalidInput(
+            f"collection {name!r}: a name is 3 to 40 characters of a-z, 0-9 and _, starting with a letter"
+        )
     return COLLECTIONS.get(name, Collection(name))
 
 

@@ -72,9 +72,10 @@ def normalise_metrics(raw: Mapping[str, object]) -> tuple[dict[str, int | float]
         canonical = canonical_name(name)
         if canonical is None:
             return {}, f"metric {name!r} is not one of {', '.join(METRICS)}"
-        number, fault = _count(value)
-        if fault:
-            return {}, f"metric {name!r} {fault}"
+        try:
+            number = _count(value)
+        except ValueError as error:
+            return {}, f"metric {name!r} {error}"
         if number is None:
             continue
         if canonical in metrics:
@@ -83,25 +84,26 @@ def normalise_metrics(raw: Mapping[str, object]) -> tuple[dict[str, int | float]
     return metrics, None
 
 
-def _count(value: object) -> tuple[int | float | None, str | None]:
-    """The count, or None for unknown; and why it is none."""
-    if value is None:
-        return None, None
+def _count(value: object) -> int | float | None:
+    """The count, or None for unknown. A ValueError says what else it is."""
     if isinstance(value, str):
-        text = value.strip()
-        if not text:
-            return None, None
-        if not _NUMBER.fullmatch(text) or len(text) > 40:
-            return None, "is not a plain number"
-        value = float(text) if any(mark in text for mark in ".eE") else int(text)
+        value = _number_in(value.strip())
+    if value is None or value == -1:
+        return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return None, "is not a number"
+        raise ValueError("is not a number")
     if not math.isfinite(value):
-        return None, "is not finite"
-    if value == -1:
-        return None, None
+        raise ValueError("is not finite")
     if value < 0:
-        return None, "is negative"
+        raise ValueError("is negative")
     if value > MAX_COUNT:
-        return None, f"is larger than {MAX_COUNT:.0e}"
-    return (int(value) if value == int(value) else float(value)), None
+        raise ValueError(f"is larger than {MAX_COUNT:.0e}")
+    return int(value) if value == int(value) else float(value)
+
+
+def _number_in(text: str) -> int | float | None:
+    if not text:
+        return None
+    if not _NUMBER.fullmatch(text) or len(text) > 40:
+        raise ValueError("is not a plain number")
+    return float(text) if any(mark in text for mark in ".eE") else int(text)

@@ -15,7 +15,7 @@ CREATE SEQUENCE vector_revisions;
 
 CREATE TABLE vector_embeddings (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    collection text NOT NULL CHECK (collection ~ '^[a-z][a-z0-9_]{2,62}$'),
+    collection text NOT NULL CHECK (collection ~ '^[a-z][a-z0-9_]{2,39}$'),
     doc_id text NOT NULL CHECK (doc_id <> '' AND octet_length(doc_id) <= 128),
     embedding vector(1536) NOT NULL,
     metadata jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),

@@ -1,0 +1,152 @@
+"""What a vector and its metadata must be before any store sees them.
+
+The rules are the narrower of Chroma's and Postgres's, so that both backends take and refuse the same
+(faults.md, A 15-24). What does not belong here: how they are stored or searched.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from everreach_assets.domain.collections import check_doc_id
+from everreach_assets.domain.errors import InvalidInput, InvalidVector
+
+WIDTH = 1536
+"""Components of every stored vector (design.md, 2)."""
+
+METADATA_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,35}")
+METADATA_MAX_KEYS = 32
+METADATA_MAX_VALUE_BYTES = 8182
+"""Chroma Cloud's limits: beyond them a row would be accepted here and fail at the sync (peers.md, 2.1)."""
+MAX_EXACT_INTEGER = 2**53
+"""Whole numbers beyond it are not the same number in JSON, in Chroma and in a double."""
+
+Vector = npt.NDArray[np.float32]
+MetadataValue = str | int | float | bool
+Metadata = Mapping[str, MetadataValue]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A vector with its id and metadata, and what it was made from.
+
+    Attributes:
+        embedding: shape (1536,), float32, finite, not zero.
+        text_sha256: hash of the text before scrubbing; None where the caller brought a vector of its own.
+        scrubber_version: of the scrubber that the text went through; None as above.
+    """
+
+    doc_id: str
+    embedding: Vector
+    metadata: Metadata
+    text_sha256: bytes | None = None
+    scrubber_version: str | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A document that a search found.
+
+    Attributes:
+        distance: cosine distance to the query, 0 (same direction) to 2 (opposite).
+    """
+
+    doc_id: str
+    distance: float
+    metadata: Metadata
+
+
+def check_vector(embedding: Sequence[float] | Vector, what: str) -> Vector:
+    """The vector as float32, if it is one.
+
+    Args:
+        embedding: 1536 numbers.
+        what: whose vector it is, for the message.
+
+    Raises:
+        InvalidVector: wrong width, not numbers, NaN, infinite (also when rounded to float32), or only zeros, whose
+            cosine distance to anything is undefined.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            vector = np.asarray(embedding, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidVector(f"{what}: the vector holds something that is not a number ({error})") from None
+    if vector.shape != (WIDTH,):
+        raise InvalidVector(f"{what}: a vector has {WIDTH} components, this has shape {vector.shape}")
+    if not np.isfinite(vector).all():
+        at = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise InvalidVector(f"{what}: component {at} is {vector[at]}; NaN and infinite components are refused")
+    if not vector.any():
+        raise InvalidVector(f"{what}: every component is zero, and the zero vector is similar to nothing")
+    return vector
+
+
+def check_metadata(metadata: Metadata | None, what: str) -> dict[str, MetadataValue]:
+    """The metadata as a dict, if both backends can hold it unchanged.
+
+    Raises:
+        InvalidInput: too many keys, a key outside the grammar, a value that is nested, None, not finite, too long,
+            beyond exact whole numbers, or text with NUL or lone surrogates. The message names the key.
+    """
+    entries = dict(metadata or {})
+    if len(entries) > METADATA_MAX_KEYS:
+        raise InvalidInput(f"{what}: {len(entries)} metadata keys, the limit is {METADATA_MAX_KEYS}")
+    for key, value in entries.items():
+        if not isinstance(key, str) or not METADATA_KEY.fullmatch(key):
+            raise InvalidInput(f"{what}: metadata key {key!a}: 1 to 36 of A-Z a-z 0-9 _ . -, starting with a letter")
+        if fault := _value_fault(value):
+            raise InvalidInput(f"{what}: metadata {key!r} {fault}")
+    return entries
+
+
+def check_documents(documents: Sequence[Document]) -> list[Document]:
+    """The documents with checked ids, vectors and metadata.
+
+    Raises:
+        InvalidInput: an id twice, or anything that the checks above refuse; nothing is kept of the batch then.
+    """
+    repeated = [doc_id for doc_id, times in Counter(each.doc_id for each in documents).items() if times > 1]
+    if repeated:
+        raise InvalidInput(f"document id {repeated[0]!r} stands more than once in the batch ({len(repeated)} such ids)")
+    return [
+        Document(
+            check_doc_id(each.doc_id),
+            check_vector(each.embedding, f"document {each.doc_id!r}"),
+            check_metadata(each.metadata, f"document {each.doc_id!r}"),
+            each.text_sha256,
+            each.scrubber_version,
+        )
+        for each in documents
+    ]
+
+
+def _value_fault(value: object) -> str | None:
+    match value:
+        case bool():
+            return None
+        case int():
+            return None if abs(value) <= MAX_EXACT_INTEGER else "is beyond 2^53; store it as text"
+        case float():
+            return None if math.isfinite(value) else f"is {value}; leave the key out where there is no value"
+        case str():
+            return _text_fault(value)
+        case None:
+            return "is None; leave the key out where there is no value"
+        case _:
+            return f"is a {type(value).__name__}; values are text, whole or decimal numbers, or true and false"
+
+
+def _text_fault(value: str) -> str | None:
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "holds a lone surrogate, which is no character"
+    if size > METADATA_MAX_VALUE_BYTES:
+        return f"is {size} bytes long, the limit is {METADATA_MAX_VALUE_BYTES}"
+    return "holds a NUL character, which Postgres cannot store" if "\x00" in value else None

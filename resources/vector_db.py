@@ -1,0 +1,248 @@
+"""`VectorDB`: the one face of the vector collections, the same on both backends.
+
+    Postgres (truth, vector_store.py)  ──►  index (chroma_index.py or hnsw_index.py)
+
+A vector is written to Postgres first, with a revision, and then to the index; the ledger in Postgres says what the
+index has yet to take. A search goes through the index and returns n documents, or all that match. Calls for one record
+are coroutines, for services; batch calls are plain functions, for assets. What does not belong here: making vectors
+from texts (`embedder.py`).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from everreach_assets.domain.collections import check_doc_id, collection_named
+from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.filters import parse_filter
+from everreach_assets.domain.spaces import Space
+from everreach_assets.domain.vectors import (
+    Document,
+    Match,
+    Metadata,
+    Vector,
+    check_documents,
+    check_vector,
+)
+from resources import vector_store
+from resources.chroma_index import ChromaIndex
+from resources.database import Database
+from resources.hnsw_index import HnswIndex
+from resources.settings import Settings
+from resources.vector_index import IndexReport, VectorIndex
+
+WRITE_ROWS = 1_000
+"""Rows of one statement: 6 MB of vectors, so that memory stays bounded whatever the size of a batch."""
+
+EXACT_UP_TO_ROWS = 1_000
+"""Where a filter leaves no more than this, comparing with each of them is faster than an index and misses nothing."""
+
+MAX_RESULTS = 10_000
+
+
+class VectorDB:
+    """The vectors of every collection, each in the space that is in force for it.
+
+    Args:
+        database: the truth.
+        index: who answers searches.
+        space_of: the space in force of a collection, by its name.
+    """
+
+    def __init__(self, database: Database, index: VectorIndex, space_of: Callable[[str], Space]) -> None:
+        self._database = database
+        self._index = index
+        self._space_of = space_of
+        self._registered: set[str] = set()
+
+    @property
+    def backend(self) -> str:
+        return self._index.backend
+
+    async def upsert(
+        self, collection: str, doc_id: str, embedding: Sequence[float] | Vector, metadata: Metadata | None = None
+    ) -> str:
+        """Store one vector; what the document held before, metadata too, is replaced. Answers its id.
+
+        Raises:
+            InvalidVector: not 1536 finite numbers, or all of them zero.
+            InvalidInput: a name, id or metadata that a backend could not hold.
+            Unavailable: the index did not answer. The vector is stored and reaches the index with the next delivery.
+        """
+        vector = check_vector(embedding, f"document {doc_id!r}")
+        await asyncio.to_thread(self.upsert_many, collection, [Document(doc_id, vector, metadata or {})])
+        return doc_id
+
+    async def find_similar(
+        self,
+        collection: str,
+        query_embedding: Sequence[float] | Vector,
+        n: int = 10,
+        where: Mapping[str, object] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The documents nearest to the query: `n`, or all that match the filter where there are fewer.
+
+        Returns:
+            Nearest first, each with `doc_id`, `distance` (cosine, 0 to 2), `similarity` (1 - distance), `metadata`.
+
+        Raises:
+            InvalidInput: the query, `n` or the filter (grammar: `domain/filters.py`).
+            Unavailable: the index or the database did not answer.
+        """
+        matches = await asyncio.to_thread(self.search, collection, query_embedding, n, where)
+        return [
+            {
+                "doc_id": match.doc_id,
+                "distance": match.distance,
+                "similarity": 1.0 - match.distance,
+                "metadata": dict(match.metadata),
+            }
+            for match in matches
+        ]
+
+    async def get(self, collection: str, doc_id: str) -> dict[str, Any] | None:
+        """One document with its `embedding` and `metadata`, or None."""
+        found = await asyncio.to_thread(self.get_many, collection, [doc_id])
+        return None if doc_id not in found else {"doc_id": doc_id} | found[doc_id]
+
+    async def delete(self, collection: str, doc_id: str) -> bool:
+        """Delete one document; answers whether there was one."""
+        return await asyncio.to_thread(self.delete_many, collection, [doc_id]) == 1
+
+    def upsert_many(self, collection: str, documents: Sequence[Document]) -> int:
+        """Store the documents, all checked before the first is written; answers how many changed anything.
+
+        Raises:
+            as `upsert`; also InvalidInput for an id that stands twice in the batch.
+        """
+        space_id = self._open(collection)
+        checked = check_documents(documents)
+        changed: list[str] = []
+        with self._database.connection() as connection:
+            new = len(checked) - vector_store.count_present(connection, collection, [each.doc_id for each in checked])
+        with self._index.loading(collection, space_id, new):
+            for start in range(0, len(checked), WRITE_ROWS):
+                with self._database.connection() as connection:
+                    changed += vector_store.upsert(
+                        connection, collection, space_id, checked[start : start + WRITE_ROWS], self._index.targets
+                    )
+        return len(changed)
+
+    def get_many(self, collection: str, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """`embedding` (shape (1536,), float32) and `metadata` of those ids that exist, by id."""
+        collection_named(collection)
+        with self._database.connection() as connection:
+            found = vector_store.get_many(connection, collection, [check_doc_id(each) for each in doc_ids])
+        return {
+            doc_id: {"embedding": stored.embedding, "metadata": dict(stored.metadata)}
+            for doc_id, stored in found.items()
+        }
+
+    def delete_many(self, collection: str, doc_ids: Sequence[str]) -> int:
+        """Delete those documents; answers how many there were."""
+        space_id = self._open(collection)
+        with self._database.connection() as connection:
+            deleted = vector_store.delete(
+                connection, collection, [check_doc_id(each) for each in doc_ids], self._index.targets
+            )
+        self._index.deliver(collection, space_id)
+        return deleted
+
+    def delete_where(self, collection: str, where: Mapping[str, object]) -> int:
+        """Delete every document that matches, however many; answers how many there were.
+
+        Raises:
+            InvalidInput: the filter is empty: deleting a whole collection by an empty filter is never meant.
+        """
+        parsed = parse_filter(where)
+        if parsed is None:
+            raise InvalidInput("delete_where: the filter is empty and would match every document; name what to delete")
+        space_id = self._open(collection)
+        with self._database.connection() as connection:
+            deleted = vector_store.delete_where(connection, collection, parsed, self._index.targets)
+        self._index.deliver(collection, space_id)
+        return deleted
+
+    def search(
+        self,
+        collection: str,
+        query: Sequence[float] | Vector,
+        n: int = 10,
+        where: Mapping[str, object] | None = None,
+    ) -> list[Match]:
+        """`find_similar` without a coroutine."""
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_RESULTS:
+            raise InvalidInput(f"n: a whole number from 1 to {MAX_RESULTS:,}, got {n!r}")
+        vector = check_vector(query, "the query")
+        condition = parse_filter(where)
+        space_id = self._open(collection)
+        if condition is not None:
+            with self._database.connection() as connection:
+                few = vector_store.search_exactly(
+                    connection, collection, space_id, vector, n, condition, unless_more_than=EXACT_UP_TO_ROWS
+                )
+            if few is not None:
+                return few
+        matches = self._index.nearest(collection, space_id, vector, n, condition)
+        if len(matches) == n:
+            return matches
+        # The index found fewer: it is behind, or its search gave up early. Postgres knows them all.
+        with self._database.connection() as connection:
+            return vector_store.search_exactly(connection, collection, space_id, vector, n, condition) or []
+
+    def count(self, collection: str) -> int:
+        """Vectors of the collection in its space in force."""
+        space_id = self._open(collection)
+        with self._database.connection() as connection:
+            return vector_store.count(connection, collection, space_id)
+
+    def deliver(self, collection: str) -> int:
+        """Bring the index up to what Postgres holds; answers how many rows it took."""
+        return self._index.deliver(collection, self._open(collection))
+
+    def mend_index(self, collection: str) -> int:
+        """Send what the index lacks, after comparing the two row by row; answers how many rows were mended."""
+        return self._index.mend(collection, self._open(collection))
+
+    def check_index(self, collection: str) -> IndexReport:
+        """What the index holds against what it should hold."""
+        return self._index.check(collection, self._open(collection))
+
+    def rebuild_index(self, collection: str) -> int:
+        """Make the index of the collection again from Postgres, without any provider; answers its rows."""
+        return self._index.rebuild(collection, self._open(collection))
+
+    def loading(self, collection: str, incoming: int) -> Any:
+        """Around statements that write vectors inside Postgres: see `VectorIndex.loading`."""
+        return self._index.loading(collection, self._open(collection), incoming)
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Indexes that the ledger notes deliveries for."""
+        return self._index.targets
+
+    def space_id(self, collection: str) -> str:
+        """The space in force of the collection."""
+        return self._open(collection)
+
+    def _open(self, collection: str) -> str:
+        """The id of the space in force, registered; refuses what is no name of a collection."""
+        space = self._space_of(collection_named(collection).name)
+        if space.space_id not in self._registered:
+            with self._database.connection() as connection:
+                vector_store.register_space(connection, space)
+            self._registered.add(space.space_id)
+        return space.space_id
+
+
+def open_index(settings: Settings, database: Database) -> VectorIndex:
+    """The index that the settings choose.
+
+    Raises:
+        InvalidInput: Chroma is chosen and its host is not set (the commands set it for the embedded server).
+    """
+    if settings.vector_backend == "pgvector":
+        return HnswIndex(database)
+    if not settings.chroma_host:
+        raise InvalidInput("CHROMA_HOST is not set: name a Chroma server, or set VECTOR_BACKEND=pgvector")
+    return ChromaIndex(database, settings.chroma_host, settings.chroma_port)

@@ -1,0 +1,353 @@
+"""The truth about vectors: rows of `vector_embeddings`, and the ledger of what each index has acknowledged.
+
+What does not belong here: searching through an index (`chroma_index.py`, `hnsw_index.py`), and the order of the steps
+(`vector_db.py`). Every function takes a connection, so that its caller decides what is one transaction.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pgvector
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from everreach_assets.domain.filters import Comparison, Filter
+from everreach_assets.domain.spaces import Space
+from everreach_assets.domain.vectors import Document, Match, Metadata, Vector
+from resources.database import Connection
+
+JSONPATH_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+
+
+@dataclass(frozen=True)
+class StoredVector:
+    """A row as an index takes it."""
+
+    doc_id: str
+    rev: int
+    embedding: Vector
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class PendingDelivery:
+    """What an index has yet to acknowledge: a row, or its removal (`stored` is None)."""
+
+    doc_id: str
+    rev: int
+    stored: StoredVector | None
+
+
+def register_space(connection: Connection, space: Space) -> None:
+    connection.execute(
+        "INSERT INTO embedding_spaces (space_id, provider, model, width, version) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (space.space_id, space.provider, space.model, space.width, space.version),
+    )
+
+
+def upsert(
+    connection: Connection, collection: str, space_id: str, documents: Sequence[Document], targets: Sequence[str]
+) -> list[str]:
+    """Write the documents and note what each target now lacks; answers the ids that changed.
+
+    A document that is already stored as it is gets no new revision. Rows are locked in the order of their ids, so that
+    two writers cannot block each other.
+    """
+    ordered = sorted(documents, key=lambda each: each.doc_id)
+    rows = connection.execute(
+        """
+        WITH changed AS (
+            INSERT INTO vector_embeddings AS stored
+                (collection, doc_id, embedding, metadata, space_id, text_sha256, scrubber_version)
+            SELECT %(collection)s, doc_id, embedding, metadata, %(space_id)s, text_sha256, scrubber_version
+            FROM unnest(%(doc_ids)b::text[], %(embeddings)b::vector[], %(metadata)b::jsonb[],
+                        %(hashes)b::bytea[], %(scrubbers)b::text[])
+                AS given (doc_id, embedding, metadata, text_sha256, scrubber_version)
+            ON CONFLICT (collection, doc_id) DO UPDATE
+            SET embedding = excluded.embedding, metadata = excluded.metadata, space_id = excluded.space_id,
+                text_sha256 = excluded.text_sha256, scrubber_version = excluded.scrubber_version,
+                rev = nextval('vector_revisions'), updated_at = now()
+            WHERE (stored.embedding, stored.metadata, stored.space_id, stored.text_sha256, stored.scrubber_version)
+                IS DISTINCT FROM (excluded.embedding, excluded.metadata, excluded.space_id, excluded.text_sha256,
+                                  excluded.scrubber_version)
+            RETURNING doc_id, rev
+        ), noted AS (
+            INSERT INTO vector_deliveries (target, collection, doc_id, rev)
+            SELECT target, %(collection)s, doc_id, rev FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target
+            ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
+        )
+        SELECT doc_id FROM changed
+        """,
+        {
+            "collection": collection,
+            "space_id": space_id,
+            "doc_ids": [each.doc_id for each in ordered],
+            "embeddings": [each.embedding for each in ordered],
+            "metadata": [Jsonb(dict(each.metadata)) for each in ordered],
+            "hashes": [each.text_sha256 for each in ordered],
+            "scrubbers": [each.scrubber_version for each in ordered],
+            "targets": list(targets),
+        },
+    ).fetchall()
+    return [doc_id for (doc_id,) in rows]
+
+
+def delete(connection: Connection, collection: str, doc_ids: Sequence[str], targets: Sequence[str]) -> int:
+    """Delete the rows and note that each target must; answers how many there were."""
+    return _delete(connection, collection, sql.SQL("doc_id = ANY(%(doc_ids)s)"), {"doc_ids": list(doc_ids)}, targets)
+
+
+def delete_where(connection: Connection, collection: str, where: Filter, targets: Sequence[str]) -> int:
+    """Delete the rows that match, however many; answers how many there were."""
+    condition, parameters = filter_condition(where)
+    return _delete(connection, collection, condition, parameters, targets)
+
+
+def _delete(
+    connection: Connection,
+    collection: str,
+    condition: sql.Composable,
+    parameters: dict[str, object],
+    targets: Sequence[str],
+) -> int:
+    statement = sql.SQL(
+        """
+        WITH gone AS (
+            DELETE FROM vector_embeddings WHERE collection = %(collection)s AND {condition} RETURNING doc_id
+        ), noted AS (
+            INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
+            SELECT target, %(collection)s, doc_id, nextval('vector_revisions'), true
+            FROM gone CROSS JOIN unnest(%(targets)s::text[]) AS target
+            ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = true
+        )
+        SELECT count(*) FROM gone
+        """
+    ).format(condition=condition)
+    row = connection.execute(statement, parameters | {"collection": collection, "targets": list(targets)}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def get_many(connection: Connection, collection: str, doc_ids: Sequence[str]) -> dict[str, StoredVector]:
+    """The rows of those ids that exist, by id."""
+    rows = connection.execute(
+        "SELECT doc_id, rev, embedding, metadata FROM vector_embeddings WHERE collection = %s AND doc_id = ANY(%s)",
+        (collection, list(doc_ids)),
+        binary=True,
+    )
+    return {row[0]: _stored(row) for row in rows}
+
+
+def count(connection: Connection, collection: str, space_id: str | None = None) -> int:
+    """Rows of the collection, or of one space of it."""
+    row = connection.execute(
+        "SELECT count(*) FROM vector_embeddings WHERE collection = %s AND space_id = coalesce(%s, space_id)",
+        (collection, space_id),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_present(connection: Connection, collection: str, doc_ids: Sequence[str]) -> int:
+    """How many of those ids have a row."""
+    row = connection.execute(
+        "SELECT count(*) FROM vector_embeddings WHERE collection = %s AND doc_id = ANY(%s)", (collection, list(doc_ids))
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def metadata_of(connection: Connection, collection: str, space_id: str, doc_ids: Sequence[str]) -> dict[str, Metadata]:
+    """Metadata of those ids that the space still holds, by id."""
+    rows = connection.execute(
+        "SELECT doc_id, metadata FROM vector_embeddings WHERE collection = %s AND space_id = %s AND doc_id = ANY(%s)",
+        (collection, space_id, list(doc_ids)),
+        binary=True,
+    )
+    return dict(rows.fetchall())
+
+
+def search_exactly(
+    connection: Connection,
+    collection: str,
+    space_id: str,
+    query: Vector,
+    n: int,
+    where: Filter | None,
+    *,
+    unless_more_than: int | None = None,
+) -> list[Match] | None:
+    """The nearest rows by comparing with every row that matches.
+
+    Args:
+        query: shape (1536,).
+        n: how many at most.
+        unless_more_than: give up, and answer None, where more rows than this match.
+    """
+    condition, parameters = filter_condition(where)
+    rows = connection.execute(
+        sql.SQL(
+            """
+            WITH matching AS MATERIALIZED (
+                SELECT doc_id, embedding, metadata FROM vector_embeddings
+                WHERE collection = %(collection)s AND space_id = %(space_id)s AND {condition}
+                LIMIT %(stop_after)s
+            ), matched AS (SELECT count(*) AS total FROM matching)
+            SELECT matched.total, nearest.* FROM matched LEFT JOIN LATERAL (
+                SELECT doc_id, embedding <=> %(query)b AS distance, metadata FROM matching
+                WHERE matched.total < coalesce(%(stop_after)s, matched.total + 1)
+                ORDER BY distance, doc_id LIMIT %(n)s
+            ) AS nearest ON true
+            """
+        ).format(condition=condition),
+        parameters
+        | {
+            "collection": collection,
+            "space_id": space_id,
+            "query": query,
+            "n": n,
+            "stop_after": None if unless_more_than is None else unless_more_than + 1,
+        },
+        binary=True,
+    ).fetchall()
+    if unless_more_than is not None and rows[0][0] > unless_more_than:
+        return None
+    return [Match(doc_id, distance, metadata) for _, doc_id, distance, metadata in rows if doc_id is not None]
+
+
+def pending_deliveries(
+    connection: Connection, target: str, collection: str, space_id: str, limit: int
+) -> list[PendingDelivery]:
+    """The oldest changes of the space, and removals, that the target has not acknowledged."""
+    rows = connection.execute(
+        """
+        SELECT ledger.doc_id, ledger.rev, stored.rev, stored.embedding, stored.metadata
+        FROM vector_deliveries AS ledger
+        LEFT JOIN vector_embeddings AS stored
+            ON stored.collection = ledger.collection AND stored.doc_id = ledger.doc_id AND NOT ledger.is_deleted
+        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s
+            AND ledger.acked_rev IS DISTINCT FROM ledger.rev
+            AND (ledger.is_deleted OR stored.space_id = %(space_id)s)
+        ORDER BY ledger.rev LIMIT %(limit)s
+        """,
+        {"target": target, "collection": collection, "space_id": space_id, "limit": limit},
+        binary=True,
+    )
+    return [
+        PendingDelivery(doc_id, rev, None if stored_rev is None else _stored((doc_id, stored_rev, embedding, metadata)))
+        for doc_id, rev, stored_rev, embedding, metadata in rows
+    ]
+
+
+def acknowledge(connection: Connection, target: str, collection: str, delivered: Iterable[PendingDelivery]) -> None:
+    """Note what the target took. A removal needs no row in the ledger any longer."""
+    delivered = list(delivered)
+    connection.execute(
+        """
+        WITH taken AS (SELECT * FROM unnest(%(doc_ids)s::text[], %(revs)s::bigint[]) AS t (doc_id, rev)),
+        removed AS (
+            DELETE FROM vector_deliveries AS ledger USING taken
+            WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND ledger.is_deleted
+                AND ledger.doc_id = taken.doc_id AND ledger.rev = taken.rev
+        )
+        UPDATE vector_deliveries AS ledger SET acked_rev = taken.rev FROM taken
+        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND NOT ledger.is_deleted
+            AND ledger.doc_id = taken.doc_id
+        """,
+        {
+            "target": target,
+            "collection": collection,
+            "doc_ids": [each.doc_id for each in delivered],
+            "revs": [each.stored.rev if each.stored else each.rev for each in delivered],
+        },
+    )
+
+
+def adopt(connection: Connection, target: str, collection: str, space_id: str) -> int:
+    """Put rows that the ledger does not know for this target into it; answers how many.
+
+    They exist where the backend was another one when they were written.
+    """
+    return connection.execute(
+        """
+        INSERT INTO vector_deliveries (target, collection, doc_id, rev)
+        SELECT %(target)s, collection, doc_id, rev FROM vector_embeddings AS stored
+        WHERE collection = %(collection)s AND space_id = %(space_id)s AND NOT EXISTS (
+            SELECT FROM vector_deliveries AS ledger
+            WHERE ledger.target = %(target)s AND ledger.collection = stored.collection
+                AND ledger.doc_id = stored.doc_id AND ledger.rev = stored.rev)
+        ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
+        """,
+        {"target": target, "collection": collection, "space_id": space_id},
+    ).rowcount
+
+
+def forget_acknowledgements(
+    connection: Connection, target: str, collection: str, doc_ids: Sequence[str] | None = None
+) -> int:
+    """Count those documents, or all of the collection, as not delivered; answers how many."""
+    return connection.execute(
+        "UPDATE vector_deliveries SET acked_rev = NULL WHERE target = %(target)s AND collection = %(collection)s"
+        " AND (%(doc_ids)s::text[] IS NULL OR doc_id = ANY(%(doc_ids)s))",
+        {"target": target, "collection": collection, "doc_ids": doc_ids and list(doc_ids)},
+    ).rowcount
+
+
+def revisions(connection: Connection, collection: str, space_id: str) -> Iterator[tuple[str, int]]:
+    """Id and revision of every row of the space."""
+    yield from connection.execute(
+        "SELECT doc_id, rev FROM vector_embeddings WHERE collection = %s AND space_id = %s", (collection, space_id)
+    )
+
+
+def pending_count(connection: Connection, target: str, collection: str) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM vector_deliveries"
+        " WHERE target = %s AND collection = %s AND acked_rev IS DISTINCT FROM rev",
+        (target, collection),
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def filter_condition(where: Filter | None) -> tuple[sql.Composable, dict[str, object]]:
+    """The filter as an SQL condition on `metadata` and its parameters; every value and key is a parameter."""
+    parameters: dict[str, object] = {}
+    if where is None:
+        return sql.SQL("true"), parameters
+    return _condition(where, parameters), parameters
+
+
+def _condition(where: Filter, parameters: dict[str, object]) -> sql.Composable:
+    if isinstance(where, Comparison):
+        return _comparison(where, parameters)
+    joiner = sql.SQL(" AND " if where.operator == "$and" else " OR ")
+    return sql.SQL("({})").format(joiner.join(_condition(member, parameters) for member in where.members))
+
+
+def _comparison(where: Comparison, parameters: dict[str, object]) -> sql.Composable:
+    def parameter(value: object) -> sql.Placeholder:
+        name = f"where_{len(parameters)}"
+        parameters[name] = value
+        return sql.Placeholder(name)
+
+    match where.operator:
+        case "$eq":
+            return sql.SQL("metadata @> {}::jsonb").format(parameter(Jsonb({where.key: where.value})))
+        case "$ne":
+            return sql.SQL("NOT metadata @> {}::jsonb").format(parameter(Jsonb({where.key: where.value})))
+        case "$in" | "$nin":
+            assert isinstance(where.value, tuple)  # noqa: S101 - parse_filter sees to it
+            is_member = sql.SQL("coalesce(metadata -> {}::text = ANY({}::jsonb[]), false)").format(
+                parameter(where.key), parameter([Jsonb(value) for value in where.value])
+            )
+            return is_member if where.operator == "$in" else sql.SQL("NOT {}").format(is_member)
+        case "$gt" | "$gte" | "$lt" | "$lte":
+            # In a jsonpath a text or a truth value compared with a number is unknown, so the row does not match.
+            path = f"$.{json.dumps(where.key)} ? (@ {JSONPATH_OPERATORS[where.operator]} $bound)"
+            return sql.SQL("jsonb_path_exists(metadata, {}::jsonpath, {}::jsonb)").format(
+                parameter(path), parameter(Jsonb({"bound": where.value}))
+            )
+
+
+def _stored(row: tuple[str, int, pgvector.Vector, Metadata]) -> StoredVector:
+    doc_id, rev, embedding, metadata = row
+    return StoredVector(doc_id, rev, embedding.to_numpy(), metadata)
