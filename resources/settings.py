@@ -17,7 +17,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    everreach_home: Path = Field(Path(".everreach"), description="Folder of the embedded servers' data and of Dagster's")
+    everreach_home: Path = Field(
+        Path(".everreach"), description="Folder of the embedded servers' data and of Dagster's"
+    )
     everreach_database_url: SecretStr | None = Field(
         None, description="postgresql:// address of a Postgres with pgvector >= 0.8.4; empty: an embedded one"
     )
@@ -32,6 +34,9 @@ class Settings(BaseSettings):
         "auto", description="auto: OpenAI where OPENAI_API_KEY is set, else local"
     )
     embedding_model: str = Field("text-embedding-3-small", description="Model of the OpenAI-compatible provider")
+    embedding_width: int = Field(
+        1536, ge=1, le=1536, description="Components of that model's vectors; a wider model is asked for 1536"
+    )
     openai_api_key: SecretStr | None = Field(None, description="Key of the OpenAI-compatible provider")
     openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible server; empty: OpenAI's")
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")

@@ -9,7 +9,7 @@ from texts (`embedder.py`).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from everreach_assets.domain.collections import check_doc_id, collection_named
@@ -115,18 +115,31 @@ class VectorDB:
         Raises:
             as `upsert`; also InvalidInput for an id that stands twice in the batch.
         """
-        space_id = self._open(collection)
+        self._open(collection)
         checked = check_documents(documents)
-        changed: list[str] = []
         with self._database.connection() as connection:
-            new = len(checked) - vector_store.count_present(connection, collection, [each.doc_id for each in checked])
+            present = vector_store.count_present(connection, collection, [each.doc_id for each in checked])
+        return self.upsert_stream(collection, [checked], new=len(checked) - present)
+
+    def upsert_stream(self, collection: str, batches: Iterable[Sequence[Document]], *, new: int) -> int:
+        """Store batch after batch, then bring the index up to date once; answers how many documents changed.
+
+        Args:
+            new: about how many of the documents are not stored yet; an index may prefer to load many at once.
+
+        Raises:
+            as `upsert_many`, for the batch at hand: those before it are stored.
+        """
+        space_id = self._open(collection)
+        changed = 0
         with self._index.loading(collection, space_id, new):
-            for start in range(0, len(checked), WRITE_ROWS):
-                with self._database.connection() as connection:
-                    changed += vector_store.upsert(
-                        connection, collection, space_id, checked[start : start + WRITE_ROWS], self._index.targets
-                    )
-        return len(changed)
+            for batch in batches:
+                checked = check_documents(batch)
+                for start in range(0, len(checked), WRITE_ROWS):
+                    rows = checked[start : start + WRITE_ROWS]
+                    with self._database.connection() as connection:
+                        changed += vector_store.upsert(connection, collection, space_id, rows, self._index.targets)
+        return changed
 
     def get_many(self, collection: str, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """`embedding` (shape (1536,), float32) and `metadata` of those ids that exist, by id."""
@@ -211,10 +224,6 @@ class VectorDB:
     def rebuild_index(self, collection: str) -> int:
         """Make the index of the collection again from Postgres, without any provider; answers its rows."""
         return self._index.rebuild(collection, self._open(collection))
-
-    def loading(self, collection: str, incoming: int) -> Any:
-        """Around statements that write vectors inside Postgres: see `VectorIndex.loading`."""
-        return self._index.loading(collection, self._open(collection), incoming)
 
     @property
     def targets(self) -> Sequence[str]:

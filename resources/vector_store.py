@@ -49,14 +49,14 @@ def register_space(connection: Connection, space: Space) -> None:
 
 def upsert(
     connection: Connection, collection: str, space_id: str, documents: Sequence[Document], targets: Sequence[str]
-) -> list[str]:
-    """Write the documents and note what each target now lacks; answers the ids that changed.
+) -> int:
+    """Write the documents and note what each target now lacks; answers how many changed.
 
     A document that is already stored as it is gets no new revision. Rows are locked in the order of their ids, so that
     two writers cannot block each other.
     """
     ordered = sorted(documents, key=lambda each: each.doc_id)
-    rows = connection.execute(
+    row = connection.execute(
         """
         WITH changed AS (
             INSERT INTO vector_embeddings AS stored
@@ -78,7 +78,7 @@ def upsert(
             SELECT target, %(collection)s, doc_id, rev FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target
             ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
         )
-        SELECT doc_id FROM changed
+        SELECT count(*) FROM changed
         """,
         {
             "collection": collection,
@@ -90,8 +90,8 @@ def upsert(
             "scrubbers": [each.scrubber_version for each in ordered],
             "targets": list(targets),
         },
-    ).fetchall()
-    return [doc_id for (doc_id,) in rows]
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def delete(connection: Connection, collection: str, doc_ids: Sequence[str], targets: Sequence[str]) -> int:

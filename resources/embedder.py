@@ -1,0 +1,125 @@
+"""The embedder: every text is scrubbed, then embedded by a provider that may see it.
+
+A collection whose rows may not reach an embedding provider is embedded by the local one (domain/collections.py). What
+does not belong here: storing the vectors (`vector_db.py`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, Scrubber
+
+from everreach_assets.domain.collections import (
+    CONTENT,
+    LESSONS,
+    OUTCOMES,
+    PROSPECTS,
+    Collection,
+    Sink,
+    collection_named,
+)
+from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.spaces import Space
+from everreach_assets.domain.vectors import Vector
+from resources.providers import EmbeddingProvider, LocalHashingProvider, OpenAIProvider
+from resources.settings import Settings
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors of a batch of texts.
+
+    Attributes:
+        vectors: in the order of the texts; None where nothing was left to embed.
+        redactions: how many spans of each kind the scrubber took out of the whole batch.
+    """
+
+    vectors: list[Vector | None]
+    redactions: Mapping[str, int]
+
+
+class Embedder:
+    """Scrubs and embeds texts, each for its collection.
+
+    Args:
+        provider: for the collections that may reach one.
+        known_names: of people, to be scrubbed wherever they stand.
+    """
+
+    scrubber_version = SCRUBBER_VERSION
+
+    def __init__(self, provider: EmbeddingProvider | None = None, known_names: Iterable[str] = ()) -> None:
+        self._local = LocalHashingProvider()
+        self._provider = provider or self._local
+        names = list(known_names)
+        self._scrubber = Scrubber(names)
+        self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
+
+    def _provider_for(self, collection: Collection) -> EmbeddingProvider:
+        return self._provider if collection.allows(Sink.EMBEDDING_PROVIDER) else self._local
+
+    def space_of(self, collection: str) -> Space:
+        """The space in force of the collection: that of the provider which may see it."""
+        return self._provider_for(collection_named(collection)).space
+
+    def embed_many(self, collection: str, texts: Sequence[str]) -> Embedded:
+        """Scrub the texts and embed what is left.
+
+        Raises:
+            Unavailable, Refused, InvalidInput: as the provider's `embed`.
+        """
+        chosen = collection_named(collection)
+        scrubber = self._prospect_scrubber if chosen == PROSPECTS else self._scrubber
+        scrubbed = [scrubber.scrub(text) for text in texts]
+        redactions: Counter[str] = Counter()
+        for each in scrubbed:
+            redactions.update(each.redactions)
+        return Embedded(self._provider_for(chosen).embed(scrubbed), redactions)
+
+    async def embed_content(self, text: str) -> Vector:
+        """The vector of a post's text: shape (1536,), float32, unit length.
+
+        Raises:
+            InvalidInput: nothing is left to embed; else as `embed_many`.
+        """
+        return await self._embed_one(CONTENT, text)
+
+    async def embed_prospect(self, text: str) -> Vector:
+        """The vector of what is known of a prospect; always by the local provider."""
+        return await self._embed_one(PROSPECTS, text)
+
+    async def embed_outcome(self, text: str) -> Vector:
+        """The vector of an outcome: that of its post's text. Metrics are metadata: digits embed as noise."""
+        return await self._embed_one(OUTCOMES, text)
+
+    async def embed_lesson(self, text: str) -> Vector:
+        """The vector of a lesson's text."""
+        return await self._embed_one(LESSONS, text)
+
+    async def _embed_one(self, collection: Collection, text: str) -> Vector:
+        (vector,) = (await asyncio.to_thread(self.embed_many, collection.name, [text])).vectors
+        if vector is None:
+            raise InvalidInput(f"{collection.name}: the text is empty, so there is nothing to embed")
+        return vector
+
+
+def open_provider(settings: Settings) -> EmbeddingProvider:
+    """The provider that the settings choose: OpenAI where a key is set, else the local one.
+
+    Raises:
+        InvalidInput: OpenAI is chosen without a key.
+    """
+    if not settings.uses_openai:
+        return LocalHashingProvider()
+    if settings.openai_api_key is None:
+        raise InvalidInput("EMBEDDING_PROVIDER=openai needs OPENAI_API_KEY")
+    return OpenAIProvider(
+        api_key=settings.openai_api_key.get_secret_value(),
+        base_url=settings.openai_base_url,
+        model=settings.embedding_model,
+        width=settings.embedding_width,
+        timeout_seconds=settings.embedding_timeout_seconds,
+        deadline_seconds=settings.embedding_deadline_seconds,
+    )
