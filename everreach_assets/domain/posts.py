@@ -1,17 +1,22 @@
-"""What names a post, and what recording an outcome answers.
+"""What names a post, and what is recorded about it.
 
-What belongs here: the grammar of platforms and post ids. What does not: the statements that store a post
-(`resources/posts.py`).
+What belongs here: the grammar of platforms and post ids, and the check of one outcome. What does not: the statements
+that store a post (`resources/posts.py`).
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.metrics import METRICS, normalise_metrics
 
 PLATFORM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 POST_ID_MAX_BYTES = 95
 """A document id is `platform:post_id` and has at most 128 bytes; a platform's name takes up to 32 of them."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,83 @@ def check_post_id(post_id: object) -> str:
             f"post_id {post_id[:40]!r}...: {len(post_id.encode())} bytes, the limit is {POST_ID_MAX_BYTES}"
         )
     return post_id
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one caller observed about one post. Build it with `checked_outcome`."""
+
+    platform: str
+    post_id: str
+    metrics: dict[str, int | float]
+    observed_at: datetime | None
+    text: str
+    account: str
+    post_type: str
+    published_at: datetime | None
+
+
+def checked_outcome(
+    platform: str,
+    post_id: str,
+    metrics: Mapping[str, object],
+    *,
+    observed_at: datetime | None = None,
+    text: str | None = None,
+    account: str | None = None,
+    post_type: str | None = None,
+    published_at: datetime | None = None,
+) -> Outcome:
+    """An outcome whose every part has been checked.
+
+    Raises:
+        InvalidInput: it names the part that is wrong.
+    """
+    check_platform(platform)
+    check_post_id(post_id)
+    item = f"outcome of {platform}:{post_id}"
+    if not isinstance(metrics, Mapping):
+        raise InvalidInput(f"{item}: metrics is a mapping of names to numbers, not {type(metrics).__name__}")
+    counts, reason = normalise_metrics(metrics)
+    if reason is not None:
+        raise InvalidInput(f"{item}: {reason}")
+    if not counts:
+        raise InvalidInput(f"{item}: no metric is stated: give at least one of {', '.join(METRICS)}")
+    return Outcome(
+        platform=platform,
+        post_id=post_id,
+        metrics=counts,
+        observed_at=_aware(f"{item}: observed_at", observed_at),
+        text=_storable(f"{item}: text", text),
+        account=_storable(f"{item}: account", account),
+        post_type=_storable(f"{item}: post_type", post_type),
+        published_at=_aware(f"{item}: published_at", published_at),
+    )
+
+
+def text_fault(text: str) -> str | None:
+    """Why a text cannot be stored, or None."""
+    if "\0" in text:
+        return "holds a NUL character"
+    if not text.isascii() and _SURROGATE.search(text):
+        return "holds a lone surrogate, which is no character"
+    return None
+
+
+def _storable(part: str, text: str | None) -> str:
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{part}: a text is expected, not {type(text).__name__}")
+    fault = text_fault(text)
+    if fault:
+        raise InvalidInput(f"{part} {fault}")
+    return text
+
+
+def _aware(part: str, moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise InvalidInput(f"{part}: a datetime with a time zone is expected, such as datetime.now(UTC)")
+    return moment
