@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, Scrubber
-
 from everreach_assets.domain.collections import (
     CONTENT,
     LESSONS,
@@ -21,6 +19,7 @@ from everreach_assets.domain.collections import (
     collection_named,
 )
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
 from resources.providers import EmbeddingProvider, LocalHashingProvider, OpenAIProvider
@@ -64,19 +63,22 @@ class Embedder:
         """The space in force of the collection: that of the provider which may see it."""
         return self._provider_for(collection_named(collection)).space
 
+    def scrub(self, collection: str, text: str) -> ScrubbedText:
+        """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
+        scrubber = self._prospect_scrubber if collection_named(collection) == PROSPECTS else self._scrubber
+        return scrubber.scrub(text)
+
     def embed_many(self, collection: str, texts: Sequence[str]) -> Embedded:
         """Scrub the texts and embed what is left.
 
         Raises:
             Unavailable, Refused, InvalidInput: as the provider's `embed`.
         """
-        chosen = collection_named(collection)
-        scrubber = self._prospect_scrubber if chosen == PROSPECTS else self._scrubber
-        scrubbed = [scrubber.scrub(text) for text in texts]
+        scrubbed = [self.scrub(collection, text) for text in texts]
         redactions: Counter[str] = Counter()
         for each in scrubbed:
             redactions.update(each.redactions)
-        return Embedded(self._provider_for(chosen).embed(scrubbed), redactions)
+        return Embedded(self._provider_for(collection_named(collection)).embed(scrubbed), redactions)
 
     async def embed_content(self, text: str) -> Vector:
         """The vector of a post's text: shape (1536,), float32, unit length.

@@ -10,6 +10,7 @@ from texts (`embedder.py`).
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from everreach_assets.domain.collections import check_doc_id, collection_named
@@ -224,6 +225,10 @@ class VectorDB:
     def rebuild_index(self, collection: str) -> int:
         """Make the index of the collection again from Postgres, without any provider; answers its rows."""
         return self._index.rebuild(collection, self._open(collection))
+
+    def loading(self, collection: str, new: int) -> AbstractContextManager[None]:
+        """Around statements that write vectors inside Postgres; at its end the index is brought up to date."""
+        return self._index.loading(collection, self._open(collection), new)
 
     @property
     def targets(self) -> Sequence[str]:

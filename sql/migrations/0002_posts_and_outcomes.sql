@@ -28,4 +28,4 @@ CREATE TABLE outcome_snapshots (
     FOREIGN KEY (platform, post_id) REFERENCES actp_feedback_posts,
     UNIQUE (platform, post_id, observed_at, metrics)
 );
-COMMENT ON TABLE outcome_snapshots IS 'Append-only: what a post''s metrics were at a time. A repeat is not a second row.';
+COMMENT ON TABLE outcome_snapshots IS 'What a post''s metrics were at a time. Rows are added and never changed, but for the two marks of who took them into account.';

@@ -47,11 +47,10 @@ CREATE TABLE actp_feedback_strategy_archive (
     archived_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE strategy_outcomes (
-    snapshot_seq bigint PRIMARY KEY REFERENCES outcome_snapshots,
-    platform platform_name NOT NULL,
-    post_id text NOT NULL,
-    strategy_id bigint NOT NULL
-);
-CREATE INDEX strategy_outcomes_by_strategy ON strategy_outcomes (strategy_id);
-COMMENT ON TABLE strategy_outcomes IS 'Which strategy first took an outcome into account. An outcome without a row is new.';
+ALTER TABLE outcome_snapshots
+    ADD COLUMN label_seq bigint REFERENCES outcome_labels,
+    ADD COLUMN strategy_id bigint;
+COMMENT ON COLUMN outcome_snapshots.label_seq IS 'The label that first took the snapshot into account; empty: not labelled yet.';
+COMMENT ON COLUMN outcome_snapshots.strategy_id IS 'The strategy that first took the snapshot into account; empty: a new outcome.';
+CREATE INDEX outcome_snapshots_unlabelled ON outcome_snapshots (platform) WHERE label_seq IS NULL;
+CREATE INDEX outcome_snapshots_new ON outcome_snapshots (platform, post_id) WHERE strategy_id IS NULL;

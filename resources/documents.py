@@ -1,0 +1,188 @@
+"""What each vector collection should hold, against what it holds: documents to embed, to refresh and to delete.
+
+The documents of a collection are the rows of its view (sql/migrations/0006_documents.sql): id, text, hash of the text,
+allow-listed metadata. What does not belong here: embedding (`embedder.py`) and the vectors themselves
+(`vector_store.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS
+from everreach_assets.domain.vectors import Metadata
+from resources.database import Connection
+
+VIEWS = {
+    CONTENT.name: "content_documents",
+    OUTCOMES.name: "outcome_documents",
+    PROSPECTS.name: "prospect_documents",
+    LESSONS.name: "lesson_documents",
+}
+
+IS_OTHER_TEXT = sql.SQL(
+    "(stored.doc_id IS NULL OR (stored.text_sha256, stored.space_id, stored.scrubber_version)"
+    " IS DISTINCT FROM (documents.text_sha256, %(space_id)s, %(scrubber_version)s))"
+)
+"""The document has no vector, or one of another text, space or scrubber."""
+
+
+@dataclass(frozen=True)
+class DocumentText:
+    """A document whose text has no vector yet."""
+
+    doc_id: str
+    text: str
+    text_sha256: bytes
+    metadata: Metadata
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A collection, and what its vectors must have been made by.
+
+    Attributes:
+        targets: indexes that the ledger notes changes for.
+    """
+
+    collection: str
+    space_id: str
+    scrubber_version: str
+    targets: Sequence[str]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        return {
+            "collection": self.collection,
+            "space_id": self.space_id,
+            "scrubber_version": self.scrubber_version,
+            "targets": list(self.targets),
+            "content": CONTENT.name,
+        }
+
+
+def count(connection: Connection, scope: Scope) -> tuple[int, int]:
+    """Documents of the collection, and how many of them have yet to be embedded."""
+    row = connection.execute(
+        _with_view(
+            scope,
+            """
+            SELECT count(*), count(*) FILTER (WHERE {is_other_text}) FROM {view} AS documents
+            LEFT JOIN vector_embeddings AS stored
+                ON stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
+            """,
+        ),
+        scope.parameters,
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def to_embed(connection: Connection, scope: Scope, rows: int) -> Iterator[list[DocumentText]]:
+    """The documents that have yet to be embedded, `rows` at a time, whatever their number, in one pass.
+
+    The connection must be in a transaction for as long as the batches are read.
+    """
+    with connection.cursor(name="documents_to_embed") as cursor:
+        cursor.execute(
+            _with_view(
+                scope,
+                """
+                SELECT documents.doc_id, documents.text, documents.text_sha256, documents.metadata
+                FROM {view} AS documents
+                LEFT JOIN vector_embeddings AS stored
+                    ON stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
+                WHERE {is_other_text} ORDER BY documents.doc_id
+                """,
+            ),
+            scope.parameters,
+        )
+        while batch := cursor.fetchmany(rows):
+            yield [DocumentText(*row) for row in batch]
+
+
+def refresh_metadata(connection: Connection, scope: Scope) -> int:
+    """Replace the metadata of vectors whose text is as it was; answers how many changed. No vector is touched."""
+    return _write_noting(
+        connection,
+        scope,
+        """
+        UPDATE vector_embeddings AS stored
+        SET metadata = documents.metadata, rev = nextval('vector_revisions'), updated_at = now()
+        FROM {view} AS documents
+        WHERE stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
+            AND stored.metadata IS DISTINCT FROM documents.metadata AND NOT {is_other_text}
+        RETURNING stored.doc_id, stored.rev
+        """,
+    )
+
+
+def copy_from_content(connection: Connection, scope: Scope) -> int:
+    """Give each document that lacks a vector that of the post with its id and text; answers how many.
+
+    An outcome's vector is that of its post's text, so it is copied and never paid for twice.
+    """
+    return _write_noting(
+        connection,
+        scope,
+        """
+        INSERT INTO vector_embeddings
+            (collection, doc_id, embedding, metadata, space_id, text_sha256, scrubber_version)
+        SELECT %(collection)s, documents.doc_id, content.embedding, documents.metadata, content.space_id,
+               content.text_sha256, content.scrubber_version
+        FROM {view} AS documents
+        JOIN vector_embeddings AS content
+            ON content.collection = %(content)s AND content.doc_id = documents.doc_id
+            AND (content.text_sha256, content.space_id, content.scrubber_version)
+                = (documents.text_sha256, %(space_id)s, %(scrubber_version)s)
+        LEFT JOIN vector_embeddings AS stored
+            ON stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
+        WHERE {is_other_text}
+        ORDER BY documents.doc_id
+        ON CONFLICT (collection, doc_id) DO UPDATE
+        SET embedding = excluded.embedding, metadata = excluded.metadata, space_id = excluded.space_id,
+            text_sha256 = excluded.text_sha256, scrubber_version = excluded.scrubber_version,
+            rev = nextval('vector_revisions'), updated_at = now()
+        RETURNING doc_id, rev
+        """,
+    )
+
+
+def delete_gone(connection: Connection, scope: Scope) -> int:
+    """Delete the vectors whose document is no longer there; answers how many.
+
+    A vector that somebody stored without a text of ours (no hash) is not one of these documents and stays.
+    """
+    return _write_noting(
+        connection,
+        scope,
+        """
+        DELETE FROM vector_embeddings AS stored
+        WHERE collection = %(collection)s AND text_sha256 IS NOT NULL
+            AND NOT EXISTS (SELECT FROM {view} AS documents WHERE documents.doc_id = stored.doc_id)
+        RETURNING stored.doc_id, nextval('vector_revisions') AS rev
+        """,
+        is_deletion=True,
+    )
+
+
+def _write_noting(connection: Connection, scope: Scope, statement: str, *, is_deletion: bool = False) -> int:
+    """Run a writing statement that returns `doc_id, rev`, note the changes for each target, answer their number."""
+    noting = sql.SQL(
+        """
+        WITH changed AS ({statement}), noted AS (
+            INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
+            SELECT target, %(collection)s, doc_id, rev, %(is_deletion)s
+            FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target
+            ON CONFLICT (target, collection, doc_id) DO UPDATE
+            SET rev = excluded.rev, is_deleted = excluded.is_deleted
+        )
+        SELECT count(*) FROM changed
+        """
+    ).format(statement=_with_view(scope, statement))
+    row = connection.execute(noting, scope.parameters | {"is_deletion": is_deletion}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _with_view(scope: Scope, statement: str) -> sql.Composed:
+    return sql.SQL(statement).format(view=sql.Identifier(VIEWS[scope.collection]), is_other_text=IS_OTHER_TEXT)
