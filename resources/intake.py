@@ -142,12 +142,15 @@ def _staged_row(record: Record, mapper: RowMapper, fields: tuple[str, ...]) -> l
         refused = {_visible(name): _visible(value) for name, value in record.row.items()}
         return [record.line, str(error), json.dumps(refused), "{}", "{}", *(None for _ in fields)]
     values = (row.fields.get(field) for field in fields)
-    return [record.line, None, None, attributes, json.dumps(row.metrics), *values]
+    return [record.line, None, None, attributes, _ENCODER.encode(row.metrics), *values]
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _json(attributes: dict[str, object]) -> str:
     try:
-        return json.dumps(attributes, ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(attributes)
     except ValueError:
         raise InvalidInput("a column holds a number that is too large for JSON, such as 1e999") from None
 

@@ -326,7 +326,10 @@ class RowMapper:
         }
 
     def _field(self, field: str, rule: ColumnRule, row: Mapping[str, object]) -> str | datetime | None:
-        text = rule.join.join(part for part in (_text(field, row.get(column)) for column in rule.columns) if part)
+        if len(rule.columns) == 1:
+            text = _text(field, row.get(rule.columns[0]))
+        else:
+            text = rule.join.join(filter(None, (_text(field, row.get(column)) for column in rule.columns)))
         if rule.pattern is not None:
             found = rule.pattern.search(text)
             text = (found[1] or "") if found else ""
@@ -371,10 +374,10 @@ _METRICS_BY_NAME = {name: MetricRule(column=name) for name in (*METRICS, *ALIASE
 
 
 def _text(field: str, value: object) -> str:
-    if value is None:
-        return ""
     if isinstance(value, str):
         return value
+    if value is None:
+        return ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return repr(value)  # ids and Unix seconds in JSON
     raise InvalidInput(f"{field}: a text is expected, the row has {type(value).__name__}")
