@@ -31,6 +31,7 @@ class EmbeddingReport:
         without_text: documents in which nothing was left to embed.
         metadata_changed: vectors that only got other metadata.
         deleted: vectors whose document is gone.
+        mended_in_index: rows that the index had lost or kept and that were sent or removed again.
         redactions: spans that the scrubber took out, by kind.
         space: what the vectors are of, such as `openai/text-embedding-3-small`.
     """
@@ -43,6 +44,7 @@ class EmbeddingReport:
     without_text: int
     metadata_changed: int
     deleted: int
+    mended_in_index: int
     redactions: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -81,6 +83,7 @@ def embed_collection(
         without_text=pending - embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
+        mended_in_index=vector_db.catch_up(collection),
         redactions=dict(redactions),
     )
 

@@ -99,6 +99,10 @@ class ChromaIndex:
             if doc_id in known
         ]
 
+    def size(self, collection: str, space_id: str) -> int:
+        with self._requests(collection, space_id) as handle:
+            return handle.count()
+
     def check(self, collection: str, space_id: str) -> IndexReport:
         with self._database.connection() as connection:
             wanted = dict(vector_store.revisions(connection, collection, space_id))

@@ -61,6 +61,10 @@ class HnswIndex:
             rows = connection.execute(statement, parameters | {"query": query, "n": n}, binary=True)
             return [Match(*row) for row in rows]
 
+    def size(self, collection: str, space_id: str) -> int:
+        with self._database.connection() as connection:  # Postgres keeps it in step with its rows
+            return vector_store.count(connection, collection, space_id)
+
     def check(self, collection: str, space_id: str) -> IndexReport:
         with self._database.connection() as connection:
             rows = vector_store.count(connection, collection, space_id)

@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from everreach_assets.domain.errors import InvalidInput
+
 
 class Settings(BaseSettings):
     """The settings, each named after its environment variable in lower case."""
@@ -46,6 +48,16 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """The data folder, absolute, so that a change of directory never opens another store."""
         return self.everreach_home.expanduser().resolve()
+
+    def database_url(self) -> str:
+        """The address of the database, for a process that was told it.
+
+        Raises:
+            InvalidInput: it was not. The commands start the embedded one and tell their children.
+        """
+        if self.everreach_database_url is None:
+            raise InvalidInput("EVERREACH_DATABASE_URL is not set: start with 'make up', or name a Postgres server")
+        return self.everreach_database_url.get_secret_value()
 
     @property
     def uses_openai(self) -> bool:

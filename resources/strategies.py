@@ -115,7 +115,7 @@ def strategy_in_force(connection: Connection, platform: str) -> StoredStrategy |
     return None if row is None else StoredStrategy(*row)
 
 
-def uncited_posts(connection: Connection) -> int:
+def cited_posts_that_are_gone(connection: Connection) -> int:
     """Posts that a strategy in force cites and that do not exist; 0 is right."""
     row = connection.execute(
         """

@@ -211,8 +211,15 @@ class VectorDB:
             return vector_store.count(connection, collection, space_id)
 
     def deliver(self, collection: str) -> int:
-        """Bring the index up to what Postgres holds; answers how many rows it took."""
+        """Send the index what the ledger says is pending; answers how many rows it took."""
         return self._index.deliver(collection, self._open(collection))
+
+    def catch_up(self, collection: str) -> int:
+        """Deliver; then, if the index holds another number of rows than Postgres, mend it. Answers the rows mended."""
+        space_id = self._open(collection)
+        self._index.deliver(collection, space_id)
+        is_whole = self._index.size(collection, space_id) == self.count(collection)
+        return 0 if is_whole else self._index.mend(collection, space_id)
 
     def mend_index(self, collection: str) -> int:
         """Send what the index lacks, after comparing the two row by row; answers how many rows were mended."""

@@ -59,6 +59,9 @@ class VectorIndex(Protocol):
     def nearest(self, collection: str, space_id: str, query: Vector, n: int, where: Filter | None) -> list[Match]:
         """Up to `n` of the nearest documents, nearest first; perhaps fewer than match."""
 
+    def size(self, collection: str, space_id: str) -> int:
+        """How many rows the index says it holds."""
+
     def check(self, collection: str, space_id: str) -> IndexReport:
         """Compare the index with Postgres, row by row where it can be listed."""
 

@@ -1,0 +1,82 @@
+"""The vector collections: `vectors/*_embeddings`, one asset each, all made alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS, Collection
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
+from everreach_assets.embedding import EmbeddingReport, embed_collection
+from resources.database import Database
+from resources.embedder import Embedder
+from resources.vector_db import VectorDB
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
+"""A provider or index that does not answer is asked again; what was embedded until then is stored."""
+
+
+def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], description: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["vectors", collection.name],
+        deps=[list(key) for key in deps],
+        description=description,
+        group_name="vectors",
+        owners=["team:everreach"],
+        kinds={"postgres", "chroma"},
+        code_version=SCRUBBER_VERSION,
+        retry_policy=RETRY,
+        pool="embedder_api",
+    )
+    def embeddings(
+        database: dg.ResourceParam[Database],
+        embedder: dg.ResourceParam[Embedder],
+        vector_db: dg.ResourceParam[VectorDB],
+    ) -> dg.MaterializeResult[None]:
+        report = embed_collection(collection.name, database=database, embedder=embedder, vector_db=vector_db)
+        return dg.MaterializeResult(metadata=_metadata(report))
+
+    return embeddings
+
+
+content_embeddings = _embeddings(
+    CONTENT,
+    [("sources", "posts")],
+    "One row is the vector of a post's scrubbed text. Key: `platform:post_id`. A post is embedded when its text, the "
+    "embedding space or the scrubber is another one.",
+)
+
+outcome_embeddings = _embeddings(
+    OUTCOMES,
+    [("vectors", CONTENT.name), ("feedback", "outcome_classifications")],
+    "One row is a labelled post: the vector of its text, with its label and metric as metadata. Key: "
+    "`platform:post_id`. The vector is copied from `vectors/content_embeddings`: digits of metrics embed as noise.",
+)
+
+prospect_embeddings = _embeddings(
+    PROSPECTS,
+    [("sources", "prospects")],
+    "One row is the vector of what is known of a prospect, without name, address and number. Key: prospect id. "
+    "Local-only: always embedded by the local provider, never sent anywhere.",
+)
+
+lesson_embeddings = _embeddings(
+    LESSONS,
+    [("sources", "lessons")],
+    "One row is the vector of a lesson's scrubbed text. Key: lesson id.",
+)
+
+
+def _metadata(report: EmbeddingReport) -> dict[str, Any]:
+    return {
+        "dagster/row_count": report.vectors,
+        "summary": str(report),
+        "space": report.space,
+        "inserted": report.embedded,
+        "skipped_unchanged": report.unchanged,
+        "skipped_without_text": report.without_text,
+        "metadata_changed": report.metadata_changed,
+        "deleted": report.deleted,
+        "mended_in_index": report.mended_in_index,
+        "redactions": dg.JsonMetadataValue(report.redactions),
+    }

@@ -1,0 +1,70 @@
+"""What works on each platform: `feedback/strategies`."""
+
+from typing import Any
+
+import dagster as dg
+
+from everreach_assets import plots
+from everreach_assets.domain.rebuilds import NEW_OUTCOMES
+from everreach_assets.domain.strategies import BUILDER_VERSION
+from everreach_assets.partitions import platforms
+from everreach_assets.reports import claim_table
+from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
+from resources.database import Database
+from resources.embedder import Embedder
+from resources.vector_db import VectorDB
+
+
+class StrategyConfig(dg.Config):
+    """How many posts must have new outcomes for the strategy to be rebuilt; 1 rebuilds at the first."""
+
+    minimum_new_outcomes: int = NEW_OUTCOMES
+
+
+@dg.asset(
+    key=["feedback", "strategies"],
+    deps=[["feedback", "outcome_classifications"], ["vectors", "outcome_embeddings"]],
+    partitions_def=platforms,
+    group_name="feedback",
+    owners=["team:everreach"],
+    kinds={"python", "postgres"},
+    code_version=BUILDER_VERSION,
+    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+)
+def strategies(
+    context: dg.AssetExecutionContext,
+    config: StrategyConfig,
+    database: dg.ResourceParam[Database],
+    embedder: dg.ResourceParam[Embedder],
+    vector_db: dg.ResourceParam[VectorDB],
+) -> dg.MaterializeResult[None]:
+    """One row is the strategy in force on a platform: claims with effect, interval, n and posts to look at.
+
+    Partition: platform. It is replaced when ten posts have outcomes that no strategy took into account; the one before
+    goes to the archive. With fewer, nothing changes.
+    """
+    rebuild = rebuild_strategy(
+        context.partition_key,
+        database=database,
+        vector_db=vector_db,
+        embedder=embedder,
+        minimum_new_outcomes=config.minimum_new_outcomes,
+    )
+    return dg.MaterializeResult(metadata=_metadata(rebuild))
+
+
+def _metadata(rebuild: Rebuild) -> dict[str, Any]:
+    counts: dict[str, Any] = {
+        "dagster/partition_row_count": int(rebuild.in_force is not None),
+        "new_outcomes": rebuild.new_outcomes,
+        "inserted": int(rebuild.is_rebuilt),
+    }
+    if rebuild.in_force is None:
+        return counts
+    claims = rebuild.in_force.strategy["claims"]
+    return counts | {
+        "strategy_id": rebuild.in_force.strategy_id,
+        "summary": dg.MarkdownMetadataValue(rebuild.in_force.summary),
+        "claims": dg.MarkdownMetadataValue(claim_table(claims)),
+        "effects": dg.MarkdownMetadataValue(plots.claims_plot(claims)),
+    }

@@ -1,0 +1,96 @@
+"""`build_definitions`: the one place that sees every asset, check, job, schedule, sensor and resource.
+
+What does not belong here: any of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from everreach_assets import checks, jobs, schedules
+from everreach_assets.assets.embeddings import (
+    content_embeddings,
+    lesson_embeddings,
+    outcome_embeddings,
+    prospect_embeddings,
+)
+from everreach_assets.assets.outcome_classifications import outcome_classifications
+from everreach_assets.assets.sources import sources
+from everreach_assets.assets.strategies import strategies
+from resources import prospects
+from resources.database import Database
+from resources.embedder import Embedder, open_provider
+from resources.settings import Settings
+from resources.vector_db import VectorDB, open_index
+from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
+
+
+@dg.resource
+def database_resource(_: dg.InitResourceContext) -> Iterator[Database]:
+    """The Postgres that holds the truth."""
+    with open_database(Settings()) as database:
+        yield database
+
+
+@dg.resource(required_resource_keys={"database"})
+def embedder_resource(context: dg.InitResourceContext) -> Embedder:
+    """Scrubs and embeds."""
+    return open_embedder(Settings(), context.resources.database)
+
+
+@dg.resource(required_resource_keys={"database", "embedder"})
+def vector_db_resource(context: dg.InitResourceContext) -> VectorDB:
+    """The vector collections and their index."""
+    return open_vector_db(Settings(), context.resources.database, context.resources.embedder)
+
+
+def open_database(settings: Settings) -> Database:
+    """The database that the settings name, not opened yet."""
+    return Database(settings.database_url())
+
+
+def open_embedder(settings: Settings, database: Database) -> Embedder:
+    """The embedder that the settings choose; it knows the names of the prospects."""
+    with database.connection() as connection:
+        return Embedder(open_provider(settings), prospects.names(connection))
+
+
+def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
+    """The vector database on the index that the settings choose."""
+    return VectorDB(database, open_index(settings, database), embedder.space_of)
+
+
+def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Everything that Dagster runs.
+
+    Args:
+        resource_overrides: objects to use instead of the resources made from the settings, by resource key.
+    """
+    return dg.Definitions(
+        assets=[
+            sources,
+            outcome_classifications,
+            content_embeddings,
+            outcome_embeddings,
+            prospect_embeddings,
+            lesson_embeddings,
+            strategies,
+        ],
+        asset_checks=[
+            checks.every_outcome_is_in_one_label_history,
+            checks.every_strategy_cites_its_outcomes,
+            *checks.index_checks,
+        ],
+        jobs=[jobs.memory_refresh_job, jobs.strategy_rebuild_job],
+        schedules=[schedules.memory_refresh_schedule, schedules.strategy_refresh_schedule],
+        sensors=[strategy_rebuild_sensor],
+        resources={
+            "database": database_resource,
+            "embedder": embedder_resource,
+            "vector_db": vector_db_resource,
+        }
+        | dict(resource_overrides or {}),
+        # Steps of seconds: a process for each would spend most of its time on imports.
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,48 @@
+"""What must hold after a materialisation; each check is named after the property and tests nothing else."""
+
+import dagster as dg
+
+from everreach_assets.domain.collections import COLLECTIONS
+from resources import outcomes as outcome_rows
+from resources import strategies as strategy_rows
+from resources.database import Database
+from resources.vector_db import VectorDB
+
+
+@dg.asset_check(asset=["feedback", "outcome_classifications"])
+def every_outcome_is_in_one_label_history(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Each post with a labelled outcome has exactly one current label (invariant I1)."""
+    with database.connection() as connection:
+        wrong = outcome_rows.posts_without_one_label(connection)
+    return dg.AssetCheckResult(passed=wrong == 0, metadata={"posts_without_one_label": wrong})
+
+
+@dg.asset_check(asset=["feedback", "strategies"])
+def every_strategy_cites_its_outcomes(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """Each post that a strategy in force cites exists, so that a person can open it."""
+    with database.connection() as connection:
+        missing = strategy_rows.cited_posts_that_are_gone(connection)
+    return dg.AssetCheckResult(passed=missing == 0, metadata={"cited_posts_that_are_gone": missing})
+
+
+def _every_vector_is_in_the_index(collection: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=["vectors", collection], name="every_vector_is_in_the_index")
+    def check(vector_db: dg.ResourceParam[VectorDB]) -> dg.AssetCheckResult:
+        """The index holds each vector of Postgres in the same revision, and none besides (invariant I2)."""
+        report = vector_db.check_index(collection)
+        return dg.AssetCheckResult(
+            passed=report.is_whole,
+            description=str(report),
+            metadata={
+                "rows": report.rows,
+                "missing": len(report.missing),
+                "stale": len(report.stale),
+                "extra": len(report.extra),
+                "fault": report.fault,
+            },
+        )
+
+    return check
+
+
+index_checks = [_every_vector_is_in_the_index(name) for name in COLLECTIONS]

@@ -1,0 +1,27 @@
+"""What runs together. `memory_refresh_job` brings everything up to date but strategies, which belong to one platform.
+
+A strategy's run labels and embeds first: the outcomes that made it due are part of it whatever else ran before.
+"""
+
+import dagster as dg
+
+from everreach_assets.partitions import platforms
+
+memory_refresh_job = dg.define_asset_job(
+    "memory_refresh_job",
+    selection=dg.AssetSelection.groups("sources", "vectors")
+    | dg.AssetSelection.assets(["feedback", "outcome_classifications"]),
+    description="Label new outcomes, embed new and changed texts, mend the indexes.",
+)
+
+strategy_rebuild_job = dg.define_asset_job(
+    "strategy_rebuild_job",
+    selection=dg.AssetSelection.assets(
+        ["feedback", "outcome_classifications"],
+        ["vectors", "content_embeddings"],
+        ["vectors", "outcome_embeddings"],
+        ["feedback", "strategies"],
+    ),
+    partitions_def=platforms,
+    description="Label and embed what is new, then rebuild one platform's strategy.",
+)

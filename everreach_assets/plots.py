@@ -1,0 +1,33 @@
+"""Pictures for Dagster's metadata, as Markdown images with the picture inside."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+MOST_CLAIMS = 15
+RULE_COLOUR, HYPOTHESIS_COLOUR = "#1b7f5c", "#b8b8b8"
+
+
+def claims_plot(claims: Sequence[Mapping[str, Any]]) -> str:
+    """The claims' effects with their intervals: ratio to the other posts, on a log scale; rules green, others grey."""
+    shown = list(claims)[:MOST_CLAIMS][::-1]
+    if not shown:
+        return "no claims yet"
+    figure = Figure(figsize=(8, 1 + 0.35 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for row, claim in enumerate(shown):
+        low, high = (math.exp(bound) for bound in claim["interval"])
+        colour = RULE_COLOUR if claim["evidence"] == "rule" else HYPOTHESIS_COLOUR
+        axes.plot([low, high], [row, row], color=colour, linewidth=3)
+        axes.plot([math.exp(claim["effect"])], [row], "o", color=colour)
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(shown)), [f"{claim['trait']} (n={claim['n']})" for claim in shown], parse_math=False)
+    axes.set_xlabel("times the other posts, 95 % interval")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=80)
+    return f"![effects](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
