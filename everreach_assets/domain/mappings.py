@@ -134,7 +134,7 @@ class FileMapping(_Strict):
     @classmethod
     def _know_encoding(cls, encoding: str) -> str:
         try:
-            b"".decode(encoding)
+            "a".encode(encoding)  # of an empty text, Python does not even look the codec up
         except (LookupError, ValueError):
             raise ValueError(
                 f"{encoding!r} is no text encoding of Python, such as utf-8, cp1252 or mac_roman"

@@ -92,7 +92,7 @@ def _count(value: object) -> int | float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("is not a number")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("is not finite")
     if value < 0:
         raise ValueError("is negative")
