@@ -268,6 +268,12 @@ def _is_phone(groups: list[str], piece: str, before: str, after: str, library: _
         return True
     if after[:1].isalpha() and not _EXTENSION.match(after):
         return False
+    return _has_the_shape(groups, piece, library)
+
+
+def _has_the_shape(groups: list[str], piece: str, library: _Library) -> bool:
+    """Whether digits without a cue are a number: by a trunk zero, or allocated and grouped as no count is."""
+    digits = "".join(groups)
     if len(groups) == 1:
         return len(digits) in (10, 11) and digits[0] != "1" * (len(digits) == 10) and library.is_national(digits)
     if not 9 <= len(digits) <= 12 or _YEAR_FIRST.match(piece):
