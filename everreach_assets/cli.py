@@ -1,0 +1,153 @@
+# ruff: noqa: PLC0415 - modules that take long to load are imported inside the commands: `everreach --help` answers at once
+"""The `everreach` command: it reads arguments, calls one function and prints what came out.
+
+What does not belong here: what the commands do.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from everreach_assets.domain.errors import EverReachError, InvalidInput
+
+if TYPE_CHECKING:
+    from everreach_assets.domain.mappings import Kind
+    from resources.intake import IntakeReport
+    from resources.settings import Settings
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _WrongInput(click.ClickException):
+    exit_code = click.UsageError.exit_code
+
+
+class _Group(click.Group):
+    """A group whose errors of ours are one message and an exit code, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidInput as error:
+            raise _WrongInput(str(error)) from error
+        except EverReachError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="everreach-assets")
+def main() -> None:
+    """Shared memory and feedback loop of EverReach OS."""
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["posts", "outcomes", "prospects", "lessons"]))
+@click.argument("file", type=FILE)
+@click.option("--map", "mapping_file", type=FILE, help="Mapping of the file's columns (YAML).")
+@click.option("--platform", help="Platform of every row that names none.")
+def ingest(kind: "Kind", file: Path, mapping_file: Path | None, platform: str | None) -> None:
+    """Read FILE (CSV or JSONL) into the database. The same file twice changes nothing."""
+    from everreach_assets.domain.mappings import load_mapping
+    from resources.database import Database
+    from resources.intake import ingest_file
+    from resources.servers import running_servers
+
+    mapping = load_mapping(mapping_file) if mapping_file else None
+    with (
+        running_servers(_settings()) as addresses,
+        Database(addresses.database_url) as database,
+        _progress_bar(file.name) as on_progress,
+    ):
+        report = ingest_file(database, kind, file, mapping, platform=platform, on_progress=on_progress)
+    _print_report(report)
+    if report.is_unreadable:
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+def up() -> None:
+    """Run the servers, the Dagster UI, sensors and schedules until Ctrl-C."""
+    from everreach_assets import supervisor
+
+    raise click.exceptions.Exit(supervisor.up(_settings()))
+
+
+@main.command()
+def down() -> None:
+    """Stop what 'everreach up' started, also after it was killed."""
+    from everreach_assets import supervisor
+
+    raise click.exceptions.Exit(supervisor.down(_settings()))
+
+
+@main.command()
+@click.option("--down", "steps", type=click.IntRange(min=1), help="Undo this many of the newest migrations.")
+@click.option("--yes", is_flag=True, help="Do not ask before data are deleted.")
+def migrate(steps: int | None, yes: bool) -> None:
+    """Bring the database to the newest schema, or undo migrations."""
+    from resources import database
+    from resources.servers import running_servers
+
+    if steps and not yes:
+        click.confirm("Undoing a migration deletes the data in its tables. Go on?", abort=True)
+    with running_servers(_settings()) as addresses:
+        url = addresses.database_url
+        changed = database.roll_back(url, steps=steps) if steps else database.migrate(url)
+    for name in changed:
+        click.echo(f"{'Undone' if steps else 'Applied'}: {name}")
+    if not changed:
+        click.echo("Nothing to undo." if steps else "The schema is the newest.")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def sample(folder: Path) -> None:
+    """Write the synthetic sample files into FOLDER."""
+    from everreach_assets.domain.sample import write_sample
+
+    write_sample(folder)
+    click.echo(f"The sample is in {folder}; read it with 'everreach ingest posts {folder}/posts.csv' and so on.")
+
+
+def _settings() -> "Settings":
+    """The settings.
+
+    Raises:
+        InvalidInput: a variable has a wrong value. The message does not repeat it: it may be a secret.
+    """
+    from pydantic import ValidationError
+
+    from resources.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise InvalidInput(f"{problems}. Correct the environment or the file .env (see .env.example)") from None
+
+
+@contextlib.contextmanager
+def _progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that takes bytes read and bytes in all; it is drawn on a terminal only, and not in a log file."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print_report(report: "IntakeReport") -> None:
+    click.echo(
+        f"{report.file}: {report.rows:,} rows read, {report.inserted:,} {report.kind} new, {report.updated:,} changed, "
+        f"{report.unchanged:,} as before, {report.snapshots_inserted:,} observations of metrics new"
+    )
+    if report.rejected:
+        click.echo(f"{report.rejected:,} rows could not be taken; they are in the table ingest_dead_letters:")
+        for rejection in report.first_rejections:
+            click.echo(f"  line {rejection.line}: {rejection.reason}")

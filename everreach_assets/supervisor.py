@@ -1,0 +1,303 @@
+"""What `everreach up` and `everreach down` do: the servers, the Dagster UI and daemon, and the end of them all.
+
+Every process that `up` starts carries the variable EVERREACH_UP_HOME and hands it on to its own children, so that
+code servers and run workers are found too, also those of an `up` that was killed.
+
+What does not belong here: how Postgres and Chroma are started (`resources/servers.py`), what Dagster runs
+(`everreach_assets/build.py`).
+"""
+
+import contextlib
+import datetime as dt
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import click
+import psutil
+
+from everreach_assets.domain.errors import Unavailable
+from resources.servers import (
+    LOOPBACK,
+    PROJECT_FOLDER,
+    answers_http,
+    child_environment,
+    embedded_processes,
+    end_processes,
+    is_alive,
+    is_port_free,
+    prepare_dagster_home,
+    running_servers,
+    stop_unused_servers,
+)
+from resources.settings import Settings
+
+MARK = "EVERREACH_UP_HOME"
+GRACE_SECONDS = 15  # a run worker that is told to end writes its last events
+DOWN_SECONDS = 120  # the sum of what `up` may need: Dagster's grace time twice, Chroma's, Postgres's
+Command = list[str | Path]
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of Dagster's and the thread that prints its lines."""
+
+    process: subprocess.Popen[str]
+    printer: threading.Thread
+
+
+def up(settings: Settings, *, workspace: Path = PROJECT_FOLDER / "workspace.yaml") -> int:
+    """Run everything until Ctrl-C, SIGTERM or the end of one process; answers the exit code.
+
+    Zero after Ctrl-C and when another `up` runs already, one when a process ended by itself.
+
+    Raises:
+        Unavailable: the port is taken, or a server cannot be started. Nothing is left running.
+    """
+    with _up_lock(settings) as lock:
+        if lock is None:
+            click.echo(f"Already running{_holder_text(settings)}. 'everreach down' stops it.")
+            return 0
+        holder = {
+            "pid": os.getpid(),
+            "url": _url(settings),
+            "since": f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC",
+        }
+        _note(lock, json.dumps(holder))
+        try:
+            return _run(settings, workspace, _stop_requests())
+        finally:
+            _note(lock, "")
+
+
+def down(settings: Settings) -> int:
+    """Stop the running `up`, or what a killed one left behind; answers the exit code.
+
+    Raises:
+        Unavailable: it did not end in time.
+    """
+    if not settings.home.exists():
+        click.echo("Nothing is running.")
+        return 0
+    pid = _stop_holder(settings)
+    ended = _end_marked(settings)
+    stopped = stop_unused_servers(settings)
+    if pid is not None:
+        click.echo(f"Stopped everreach up (process {pid}).")
+    if ended or stopped:
+        click.echo(f"Stopped what a killed command had left: {_count(ended)} of Dagster, {_names(stopped)}.")
+    if pid is None and not ended and not stopped:
+        click.echo("Nothing is running.")
+    if used := embedded_processes(settings):
+        click.echo(f"Another command still uses {_names(used)}; it stops them when it ends.")
+    return 0
+
+
+def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -> int:
+    if ended := _end_marked(settings):
+        click.echo(f"Ended {_count(ended)} that a killed 'everreach up' had left.")
+    if not is_port_free(settings.everreach_webserver_port):
+        raise Unavailable(
+            f"port {settings.everreach_webserver_port} is taken by another program: end it, or set "
+            "EVERREACH_WEBSERVER_PORT to a free port"
+        )
+    click.echo("Starting the servers ...")
+    with running_servers(settings) as addresses:
+        environment = os.environ | child_environment(settings, addresses) | {MARK: str(settings.home)}
+        prepare_dagster_home(settings)
+        servers = embedded_processes(settings)
+        children: dict[str, Child] = {}
+        try:
+            if not stop_requested.is_set():
+                children = _start_dagster(settings, workspace, environment)
+            failure = _watch(settings, children, servers, stop_requested)
+        finally:
+            click.echo("Stopping ...")
+            count = _end_marked(settings)
+            for child in children.values():
+                child.printer.join(timeout=5)  # its last lines say why it ended
+    if failure:
+        click.echo(f"Error: {failure}; everything was stopped. Its last lines are above.", err=True)
+    still_used = embedded_processes(settings)
+    count += len(servers) - len(still_used)
+    left = len(_marked(settings))
+    click.echo(f"Stopped {_count(count)}, {left or 'none'} left.")
+    if still_used:
+        click.echo(f"Another command still uses {_names(still_used)}; it stops them when it ends.")
+    return 1 if failure or left else 0
+
+
+def _start_dagster(settings: Settings, workspace: Path, environment: dict[str, str]) -> dict[str, Child]:
+    programs, port = Path(sys.executable).parent, str(settings.everreach_webserver_port)
+    webserver: Command = [programs / "dagster-webserver", "-h", LOOPBACK, "-p", port, "-w", workspace]
+    daemon: Command = [programs / "dagster-daemon", "run", "-w", workspace]
+    return {"webserver": _start("webserver", webserver, environment), "daemon": _start("daemon", daemon, environment)}
+
+
+def _watch(
+    settings: Settings, children: dict[str, Child], servers: dict[str, psutil.Process], stop_requested: threading.Event
+) -> str | None:
+    is_announced = False
+    while not stop_requested.wait(0.2):
+        for name, child in children.items():
+            if child.process.poll() is not None:
+                return f"the Dagster {name} ended by itself with exit code {child.process.returncode}"
+        for name, server in servers.items():
+            if not is_alive(server):
+                return f"{name} ended by itself (its log is in {settings.home})"
+        if not is_announced and answers_http(settings.everreach_webserver_port, "/server_info"):
+            click.echo(
+                f"\nReady: the Dagster UI is at {_url(settings)}\n"
+                "Sensors and schedules run. Record outcomes from another terminal, for example with\n"
+                "'everreach ingest outcomes FILE'; Ctrl-C here, or 'everreach down', stops everything.\n"
+            )
+            is_announced = True
+    return None
+
+
+def _start(name: str, command: Command, environment: dict[str, str]) -> Child:
+    """Start it in a session of its own, so that Ctrl-C reaches only us, and print its lines under its name."""
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=PROJECT_FOLDER,  # workspace.yaml's working_directory is relative to it
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    printer = threading.Thread(target=_print_lines, args=(name, process.stdout), daemon=True)
+    printer.start()
+    return Child(process, printer)
+
+
+def _print_lines(name: str, lines: IO[str]) -> None:
+    for line in lines:
+        with contextlib.suppress(OSError):  # our terminal is gone: read on, or the child would block on a full pipe
+            click.echo(f"{click.style(f'{name:<9} |', fg='cyan')} {line.rstrip()}")
+
+
+def _stop_requests() -> threading.Event:
+    """An event that Ctrl-C, SIGTERM and the end of the terminal set; nothing is interrupted half-way."""
+    requested = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: requested.set())
+    return requested
+
+
+# Processes of ours
+
+
+def _marked(settings: Settings) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _environment(process).get(MARK) == str(settings.home)]
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:  # it ended, or it is another user's and so none of ours
+        return {}
+
+
+def _end_marked(settings: Settings) -> int:
+    """End them, parents first since these start others; answers how many there were."""
+    ended = set[psutil.Process]()
+    for _ in range(10):  # each round ends one generation; more rounds mean that something cannot be ended
+        found = _marked(settings)
+        ended.update(found)
+        numbers = {process.pid for process in found}
+        end_processes([one for one in found if _parent(one) not in numbers], grace_seconds=GRACE_SECONDS)
+    return len(ended)
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
+
+
+# The lock
+
+
+@contextlib.contextmanager
+def _up_lock(settings: Settings) -> Iterator[IO[str] | None]:
+    """The file that one `up` holds for its whole life, or None when another holds it."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _lock_path(settings).open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock
+
+
+def _stop_holder(settings: Settings) -> int | None:
+    """Tell the running `up` to stop and wait for its end; answers its process number."""
+    pid, deadline = None, time.monotonic() + DOWN_SECONDS
+    while time.monotonic() < deadline:
+        with _up_lock(settings) as lock:
+            if lock is not None:
+                return pid
+            holder = _holder(settings)
+        if pid is None and holder:
+            pid = int(holder["pid"])
+            click.echo(f"Stopping everreach up (process {pid}) ...")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        time.sleep(0.2)
+    raise Unavailable(
+        f"everreach up (process {pid}) did not end within {DOWN_SECONDS} s: end it with 'kill -9 {pid}', then run "
+        "'everreach down' again"
+    )
+
+
+def _holder(settings: Settings) -> dict[str, str]:
+    """What the holder of the lock wrote: pid, url, since. Empty while it starts or ends."""
+    text = _lock_path(settings).read_text(encoding="utf-8")
+    try:
+        return dict(json.loads(text)) if text else {}
+    except ValueError:
+        return {}
+
+
+def _holder_text(settings: Settings) -> str:
+    holder = _holder(settings)
+    return f" at {holder['url']}: process {holder['pid']}, since {holder['since']}" if holder else ""
+
+
+def _note(lock: IO[str], text: str) -> None:
+    lock.truncate(0)
+    lock.write(text)
+    lock.flush()
+
+
+def _lock_path(settings: Settings) -> Path:
+    return settings.home / "up.lock"
+
+
+# Words
+
+
+def _url(settings: Settings) -> str:
+    return f"http://localhost:{settings.everreach_webserver_port}"
+
+
+def _count(processes: int) -> str:
+    return f"{processes} process{'' if processes == 1 else 'es'}"
+
+
+def _names(servers: list[str] | dict[str, psutil.Process]) -> str:
+    return " and ".join(servers) or "no server"
