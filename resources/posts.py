@@ -5,7 +5,7 @@ What belongs here: the statements on `outcome_snapshots`, and the recording of o
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from psycopg.types.json import Jsonb
@@ -55,3 +55,14 @@ def append_snapshots(
 @functools.cache
 def _append_statement() -> str:
     return (SQL_FOLDER / "queries" / "append_snapshots.sql").read_text(encoding="utf-8")
+
+
+def texts(connection: Connection, doc_ids: Sequence[str]) -> dict[str, str]:
+    """The texts, not scrubbed, of posts by their document ids (`platform:post_id`)."""
+    rows = connection.execute(
+        "SELECT platform || ':' || post_id, text FROM actp_feedback_posts"
+        " WHERE (platform, post_id) IN (SELECT split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)"
+        " FROM unnest(%s::text[]) AS id)",
+        (list(doc_ids),),
+    )
+    return dict(rows.fetchall())

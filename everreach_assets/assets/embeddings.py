@@ -8,12 +8,10 @@ import dagster as dg
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS, Collection
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.embedding import EmbeddingReport, embed_collection
+from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.vector_db import VectorDB
-
-RETRY = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
-"""A provider or index that does not answer is asked again; what was embedded until then is stored."""
 
 
 def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], description: str) -> dg.AssetsDefinition:
@@ -25,7 +23,6 @@ def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], descrip
         owners=["team:everreach"],
         kinds={"postgres", "chroma"},
         code_version=SCRUBBER_VERSION,
-        retry_policy=RETRY,
         pool="embedder_api",
     )
     def embeddings(
@@ -33,7 +30,8 @@ def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], descrip
         embedder: dg.ResourceParam[Embedder],
         vector_db: dg.ResourceParam[VectorDB],
     ) -> dg.MaterializeResult[None]:
-        report = embed_collection(collection.name, database=database, embedder=embedder, vector_db=vector_db)
+        with retrying_when_unavailable():
+            report = embed_collection(collection.name, database=database, embedder=embedder, vector_db=vector_db)
         return dg.MaterializeResult(metadata=_metadata(report))
 
     return embeddings

@@ -5,6 +5,7 @@ import dagster as dg
 from everreach_assets import classification
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
 from everreach_assets.reports import label_table
+from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
 
 
@@ -22,7 +23,8 @@ def outcome_classifications(database: dg.ResourceParam[Database]) -> dg.Material
     Key: platform and post id, with a history: a new label supersedes the old one, which stays. It runs when outcomes
     have come that no label took into account; platforms without any are left alone.
     """
-    report = classification.classify_new_outcomes(database)
+    with retrying_when_unavailable():
+        report = classification.classify_new_outcomes(database)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.labelled_posts,

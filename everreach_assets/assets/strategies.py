@@ -9,6 +9,7 @@ from everreach_assets.domain.rebuilds import NEW_OUTCOMES
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.partitions import platforms
 from everreach_assets.reports import claim_table
+from everreach_assets.retries import retrying_when_unavailable
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
 from resources.database import Database
 from resources.embedder import Embedder
@@ -29,7 +30,6 @@ class StrategyConfig(dg.Config):
     owners=["team:everreach"],
     kinds={"python", "postgres"},
     code_version=BUILDER_VERSION,
-    retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
 )
 def strategies(
     context: dg.AssetExecutionContext,
@@ -43,13 +43,14 @@ def strategies(
     Partition: platform. It is replaced when ten posts have outcomes that no strategy took into account; the one before
     goes to the archive. With fewer, nothing changes.
     """
-    rebuild = rebuild_strategy(
-        context.partition_key,
-        database=database,
-        vector_db=vector_db,
-        embedder=embedder,
-        minimum_new_outcomes=config.minimum_new_outcomes,
-    )
+    with retrying_when_unavailable():
+        rebuild = rebuild_strategy(
+            context.partition_key,
+            database=database,
+            vector_db=vector_db,
+            embedder=embedder,
+            minimum_new_outcomes=config.minimum_new_outcomes,
+        )
     return dg.MaterializeResult(metadata=_metadata(rebuild))
 
 

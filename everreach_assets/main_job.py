@@ -1,0 +1,259 @@
+"""What `make run` does: read posts and outcomes, materialise every asset through Dagster, print what came out.
+
+What belongs here: the order of the steps and what is printed. What does not: anything that `make up` does differently.
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from everreach_assets.build import build_definitions, open_database, open_embedder, open_vector_db
+from everreach_assets.domain.collections import COLLECTIONS, CONTENT
+from everreach_assets.domain.errors import EverReachError, InvalidInput
+from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
+from everreach_assets.domain.sample import write_sample
+from everreach_assets.partitions import platforms
+from everreach_assets.reports import LABELS
+from resources import outcomes as outcome_rows
+from resources import posts as post_rows
+from resources import sources as source_rows
+from resources import strategies as strategy_rows
+from resources.database import Database
+from resources.embedder import Embedder
+from resources.intake import ingest_file
+from resources.servers import child_environment, prepare_dagster_home, running_servers
+from resources.settings import Settings
+from resources.vector_db import VectorDB
+
+DEFAULT_QUERY = "how to get more people to answer a post"
+SIMILAR_POSTS = 5
+CLAIMS_SHOWN = 3
+EXCERPT_CHARACTERS = 90
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+"""The steps' own log lines are in the Dagster UI; the terminal gets what came out."""
+
+
+@dataclass
+class Steps:
+    """How long each step took, in seconds."""
+
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.console.print(f"... {name}", style="dim")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+
+def run(
+    settings: Settings,
+    *,
+    posts: Path | None = None,
+    platform: str | None = None,
+    mapping_file: Path | None = None,
+    query: str = DEFAULT_QUERY,
+) -> None:
+    """Run the main job on the sample, or on a person's own posts.
+
+    Raises:
+        InvalidInput: the mapping or the file is no such thing; nothing was written.
+        Unavailable: a server could not be started or did not answer.
+        EverReachError: a run failed; it is in the Dagster UI with its error.
+    """
+    if posts is None and (platform or mapping_file):
+        raise InvalidInput("a platform or a mapping belongs to a file of posts: add POSTS=file.csv")
+    mapping = load_mapping(mapping_file) if mapping_file else None
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    steps = Steps(console)
+    with contextlib.ExitStack() as stack:
+        with steps.step("start servers"):
+            addresses = stack.enter_context(running_servers(settings))
+        # Dagster's configuration and the resources of its runs read the environment, as they do under `make up`.
+        os.environ.update(child_environment(settings, addresses))
+        settings = Settings()
+        database = stack.enter_context(open_database(settings))
+        with steps.step("read the files"):
+            files = _own_files(posts) if posts else _sample_files(stack)
+            for kind, path in files.items():
+                _ingest(console, database, kind, path, mapping, platform)
+        with steps.step("load Dagster"):
+            instance = stack.enter_context(dg.DagsterInstance.from_config(str(prepare_dagster_home(settings))))
+            definitions = build_definitions()
+        with steps.step("label and embed"):
+            _materialise(definitions, instance, "memory_refresh_job")
+        with steps.step("build strategies"):
+            _build_strategies(definitions, instance, database)
+        with steps.step("search"):
+            embedder = open_embedder(settings, database)
+            vector_db = open_vector_db(settings, database, embedder)
+            similar = _similar_posts(query, embedder, vector_db)
+        _print_counts(console, database, vector_db, embedder)
+        _print_labels(console, database)
+        _print_strategies(console, database)
+        _print_similar(console, database, embedder, query, similar)
+    _print_times(console, steps)
+    _print_next(console, settings)
+
+
+def _own_files(posts: Path) -> dict[Kind, Path]:
+    return {"posts": posts}
+
+
+def _sample_files(stack: contextlib.ExitStack) -> dict[Kind, Path]:
+    return write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everreach-sample-"))))
+
+
+def _ingest(
+    console: Console, database: Database, kind: Kind, path: Path, mapping: FileMapping | None, platform: str | None
+) -> None:
+    report = ingest_file(database, kind, path, mapping, platform=platform)
+    console.print(f"    {report}")
+    if report.is_unreadable:
+        raise InvalidInput(
+            f"{path.name}: none of its {report.rows:,} rows could be read; the reasons are above. "
+            "A mapping (MAP=mapping.yaml, see docs/intake.md) names its columns"
+        )
+
+
+def _build_strategies(definitions: dg.Definitions, instance: dg.DagsterInstance, database: Database) -> None:
+    with database.connection() as connection:
+        names = outcome_rows.platforms(connection)
+    instance.add_dynamic_partitions(platforms.name or "", names)
+    for name in names:
+        # One new outcome is enough here: who runs the job by hand wants to see what it gives.
+        config = {"ops": {"feedback__strategies": {"config": {"minimum_new_outcomes": 1}}}}
+        _materialise(
+            definitions,
+            instance,
+            "strategy_rebuild_job",
+            partition_key=name,
+            asset_selection=[dg.AssetKey(["feedback", "strategies"])],  # the rest of the job has just been done
+            run_config=config,
+        )
+
+
+def _materialise(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job_name: str,
+    *,
+    partition_key: str | None = None,
+    asset_selection: Sequence[dg.AssetKey] | None = None,
+    run_config: Mapping[str, object] | None = None,
+) -> None:
+    result = definitions.resolve_job_def(job_name).execute_in_process(
+        instance=instance,
+        partition_key=partition_key,
+        asset_selection=asset_selection,
+        run_config={**(run_config or {}), **QUIET},
+        raise_on_error=False,
+    )
+    if not result.success:
+        failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
+        raise EverReachError(
+            f"run {result.run_id} of {job_name} failed at {', '.join(failures) or 'its start'}; "
+            "'make up' shows it with its error in the Dagster UI"
+        )
+
+
+def _similar_posts(query: str, embedder: Embedder, vector_db: VectorDB) -> list[tuple[str, float]]:
+    (vector,) = embedder.embed_many(CONTENT.name, [query]).vectors
+    if vector is None:
+        return []
+    return [(match.doc_id, match.distance) for match in vector_db.search(CONTENT.name, vector, SIMILAR_POSTS)]
+
+
+def _print_counts(console: Console, database: Database, vector_db: VectorDB, embedder: Embedder) -> None:
+    table = _titled("In the database")
+    table.add_column("what")
+    table.add_column("rows", justify="right")
+    table.add_column("")
+    with database.connection() as connection:
+        for noun in source_rows.TABLES:
+            table.add_row(noun, f"{source_rows.state(connection, noun).rows:,}", "")
+    for name in COLLECTIONS:
+        table.add_row(f"vectors in {name}", f"{vector_db.count(name):,}", f"{embedder.space_of(name)}")
+    console.print(table)
+    console.print(f"Searches are answered by {vector_db.backend}.")
+    if embedder.space_of(CONTENT.name).provider == "local":
+        console.print(
+            "Vectors are made on this machine by hashing: alike means spelled alike. "
+            "Set OPENAI_API_KEY for vectors of meaning."
+        )
+
+
+def _print_labels(console: Console, database: Database) -> None:
+    table = _titled("Labels by platform (posts)")
+    table.add_column("platform")
+    for label in LABELS:
+        table.add_column(label.replace("_", " "), justify="right")
+    with database.connection() as connection:
+        for platform, counts in outcome_rows.label_counts(connection).items():
+            table.add_row(platform, *(f"{counts.get(label, 0):,}" for label in LABELS))
+    console.print(table)
+
+
+def _print_strategies(console: Console, database: Database) -> None:
+    console.print("\nStrategies (times the account's other posts, with 95 % interval)", style="bold")
+    with database.connection() as connection:
+        for platform in outcome_rows.platforms(connection):
+            stored = strategy_rows.strategy_in_force(connection, platform)
+            if stored is None:
+                console.print(f"{platform}: none yet, no outcome could be used")
+                continue
+            strategy = stored.strategy
+            console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
+            for line in stored.summary.splitlines()[1 : CLAIMS_SHOWN + 1]:
+                console.print(f"  {line}")
+            for claim in strategy["claims"][:1]:
+                console.print(f"    look at {', '.join(claim['exemplars'])}")
+                console.print(f"    against {', '.join(claim['counter_exemplars'])}")
+
+
+def _print_similar(
+    console: Console, database: Database, embedder: Embedder, query: str, similar: list[tuple[str, float]]
+) -> None:
+    console.print(f'\nMost similar to "{query}"', style="bold")
+    with database.connection() as connection:
+        texts = post_rows.texts(connection, [doc_id for doc_id, _ in similar])
+    for doc_id, distance in similar:
+        excerpt = " ".join(embedder.scrub(CONTENT.name, texts[doc_id]).text.split())[:EXCERPT_CHARACTERS]
+        console.print(f"  {1 - distance:.2f}  {doc_id:30}  {excerpt}")
+    if not similar:
+        console.print("  nothing: no post has a text")
+
+
+def _print_times(console: Console, steps: Steps) -> None:
+    table = _titled("Time")
+    table.add_column("step")
+    table.add_column("seconds", justify="right")
+    for name, seconds in steps.seconds.items():
+        table.add_row(name, f"{seconds:.1f}")
+    table.add_row("all", f"{sum(steps.seconds.values()):.1f}")
+    console.print(table)
+
+
+def _print_next(console: Console, settings: Settings) -> None:
+    console.print("\nNext", style="bold")
+    console.print(
+        f"  make up                                        the same in the Dagster UI, at "
+        f"http://localhost:{settings.everreach_webserver_port}\n"
+        "  .venv/bin/everreach search 'your words'        the posts most similar to them\n"
+        "  make run POSTS=file.csv PLATFORM=facebook MAP=docs/mappings/facebook.yaml\n"
+        f"The data is in {settings.home}."
+    )
+
+
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 3, 0, 0))
