@@ -5,7 +5,9 @@ a square. What belongs here: the addresses. What does not: decoding of `%40` or 
 scrubbing.py has done it) and telephone numbers (phones.py).
 """
 
+import functools
 import re
+from collections.abc import Callable, Iterator
 
 import phonenumbers
 
@@ -56,15 +58,28 @@ def find_emails(view: str) -> list[Span]:
     """
     spans: list[Span] = []
     if "@" in view:
-        spans += [span for match in _PLAIN.finditer(view) if (span := _plain_span(view, match))]
+        spans += _matches(_PLAIN, view, functools.partial(_plain_span, view))
         spans += [
             (start, match.end())
             for match in _QUOTED.finditer(view)
             if (start := _quote_start(view, match.start())) >= 0
         ]
     if _MAY_BE_SPELLED.search(view):
-        spans += [span for match in _SPELLED.finditer(view) if (span := _spelled_span(match))]
+        spans += _matches(_SPELLED, view, _spelled_span)
     return merged(spans)
+
+
+def _matches(pattern: re.Pattern[str], view: str, span_of: Callable[[re.Match[str]], Span | None]) -> Iterator[Span]:
+    """Spans of the matches that hold.
+
+    Where one does not, its domain is read again: in "x@ john@example.com" it is the name of the next.
+    """
+    place = 0
+    while match := pattern.search(view, place):
+        span = span_of(match)
+        if span:
+            yield span
+        place = match.end() if span else match.start("domain")
 
 
 def merged(spans: list[Span]) -> list[Span]:
