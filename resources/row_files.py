@@ -80,8 +80,9 @@ class RowFile:
         # newline="\n" leaves a lone CR inside a quoted field alone, so that line numbers are those of an editor.
         text = io.TextIOWrapper(self._bytes, encoding=self._encoding, errors="surrogateescape", newline=line_end)
         try:
-            lines = _Lines(text, line_end)
-            yield from self._json_records(lines) if self._is_json else self._csv_records(lines)
+            with text:
+                lines = _Lines(text, line_end)
+                yield from self._json_records(lines) if self._is_json else self._csv_records(lines)
         except UnicodeError as error:
             raise InvalidInput(f"{self.path}: it is not in encoding {self._encoding!r} ({error})") from error
 

@@ -112,11 +112,9 @@ def checked_outcome(
 
 def text_fault(text: str) -> str | None:
     """Why a text cannot be stored, or None."""
-    if "\0" in text:
-        return "holds a NUL character"
     if not text.isascii() and _SURROGATE.search(text):
         return "holds a lone surrogate, which is no character"
-    return None
+    return "holds a NUL character" if "\0" in text else None
 
 
 def _storable(part: str, text: str | None) -> str:
