@@ -1,16 +1,19 @@
 """Mapping files, and what becomes of a row under one."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import FileMapping, RowMapper, load_mapping, parse_time
+from everreach_assets.domain.mappings import FIELDS, FileMapping, RowMapper, load_mapping, parse_time
+from everreach_assets.domain.metrics import ALIASES, METRICS
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "mappings").glob("*.yaml"))
 
@@ -43,6 +46,20 @@ def test_every_example_in_the_docs_is_a_mapping(path: Path) -> None:
     mapping = load_mapping(path)
     RowMapper("prospects" if "prospects" in path.stem else "posts", mapping)
     assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_reference_in_the_docs_is_a_mapping_and_lists_every_metric() -> None:
+    page = (EXAMPLES[0].parents[1] / "intake.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    FileMapping.model_validate(yaml.safe_load(example[1]))
+    for name in (
+        *FileMapping.model_fields,
+        *METRICS,
+        *ALIASES,
+        *(field for fields in FIELDS.values() for field in fields),
+    ):
+        assert re.search(rf"\b{name}\b", page), name
 
 
 @pytest.mark.parametrize(
