@@ -18,11 +18,11 @@ from everreach_assets.assets.embeddings import (
 from everreach_assets.assets.outcome_classifications import outcome_classifications
 from everreach_assets.assets.sources import sources
 from everreach_assets.assets.strategies import strategies
-from resources import prospects
+from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from resources.database import Database
-from resources.embedder import Embedder, open_provider
+from resources.embedder import Embedder
 from resources.settings import Settings
-from resources.vector_db import VectorDB, open_index
+from resources.vector_db import VectorDB
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 
@@ -43,22 +43,6 @@ def embedder_resource(context: dg.InitResourceContext) -> Embedder:
 def vector_db_resource(context: dg.InitResourceContext) -> VectorDB:
     """The vector collections and their index."""
     return open_vector_db(Settings(), context.resources.database, context.resources.embedder)
-
-
-def open_database(settings: Settings) -> Database:
-    """The database that the settings name, not opened yet."""
-    return Database(settings.database_url())
-
-
-def open_embedder(settings: Settings, database: Database) -> Embedder:
-    """The embedder that the settings choose; it knows the names of the prospects."""
-    with database.connection() as connection:
-        return Embedder(open_provider(settings), prospects.names(connection))
-
-
-def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
-    """The vector database on the index that the settings choose."""
-    return VectorDB(database, open_index(settings, database), embedder.space_of)
 
 
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from everreach_assets.domain.collections import COLLECTIONS, CONTENT
 from everreach_assets.domain.errors import EverReachError, InvalidInput
 
 if TYPE_CHECKING:
     from everreach_assets.domain.mappings import Kind
-    from resources.intake import IntakeReport
     from resources.settings import Settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -62,9 +62,101 @@ def ingest(kind: "Kind", file: Path, mapping_file: Path | None, platform: str | 
         _progress_bar(file.name) as on_progress,
     ):
         report = ingest_file(database, kind, file, mapping, platform=platform, on_progress=on_progress)
-    _print_report(report)
+    click.echo(str(report))
     if report.is_unreadable:
         raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.option("--posts", type=FILE, help="A file of your own posts; without it, the synthetic sample.")
+@click.option("--platform", help="Platform of every row that names none.")
+@click.option("--map", "mapping_file", type=FILE, help="Mapping of the file's columns (YAML).")
+@click.option("--query", default="how to get more people to answer a post", show_default=True)
+def run(posts: Path | None, platform: str | None, mapping_file: Path | None, query: str) -> None:
+    """Read posts and outcomes, materialise every asset, print what came out."""
+    from everreach_assets import main_job
+
+    main_job.run(_settings(), posts=posts, platform=platform, mapping_file=mapping_file, query=query)
+
+
+@main.command()
+@click.argument("text")
+@click.option("--collection", type=click.Choice(tuple(COLLECTIONS)), default=CONTENT.name, show_default=True)
+@click.option("-n", default=5, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
+@click.option("--where", help='Filter on metadata, in JSON: \'{"platform": "x", "score": {"$gt": 1}}\'.')
+def search(text: str, collection: str, n: int, where: str | None) -> None:
+    """The documents most similar to TEXT, nearest first, with their metadata."""
+    import json
+
+    from everreach_assets.memory import open_memory
+
+    try:
+        condition = json.loads(where) if where else None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"--where is no JSON: {error}") from None
+    with open_memory(_settings()) as memory:
+        (vector,) = memory.embedder.embed_many(collection, [text]).vectors
+        if vector is None:
+            raise InvalidInput("the text is empty, so nothing is similar to it")
+        matches = memory.vector_db.search(collection, vector, n, condition)
+    for match in matches:
+        click.echo(f"{1 - match.distance:.3f}  {match.doc_id}  {json.dumps(dict(match.metadata), ensure_ascii=False)}")
+    if not matches:
+        click.echo(f"Nothing in {collection} matches.")
+
+
+@main.group()
+def index() -> None:
+    """The search index: check it against the database, or make it again."""
+
+
+@index.command()
+def check() -> None:
+    """Say what the index lacks. Exits with 1 where it is not whole."""
+    from everreach_assets.memory import open_memory
+
+    with open_memory(_settings()) as memory:
+        reports = [memory.vector_db.check_index(name) for name in COLLECTIONS]
+    for report in reports:
+        click.echo(str(report))
+    if not all(report.is_whole for report in reports):
+        click.echo("'everreach index rebuild' makes it whole, without calling a provider.")
+        raise click.exceptions.Exit(1)
+
+
+@index.command()
+@click.argument("collection", required=False, type=click.Choice(tuple(COLLECTIONS)))
+def rebuild(collection: str | None) -> None:
+    """Make the index of COLLECTION, or of all, again from the vectors in the database."""
+    from everreach_assets.memory import open_memory
+
+    with open_memory(_settings()) as memory:
+        for name in [collection] if collection else list(COLLECTIONS):
+            memory.vector_db.rebuild_index(name)
+            click.echo(str(memory.vector_db.check_index(name)))
+
+
+@main.group()
+def strategy() -> None:
+    """The strategies in force."""
+
+
+@strategy.command()
+@click.argument("platform")
+def show(platform: str) -> None:
+    """The strategy in force on PLATFORM, with the posts that each claim rests on."""
+    from everreach_assets.memory import open_memory
+    from everreach_assets.reports import claim_table
+    from resources import outcomes, strategies
+
+    with open_memory(_settings()) as memory, memory.database.connection() as connection:
+        stored = strategies.strategy_in_force(connection, platform)
+        known = outcomes.platforms(connection)
+    if stored is None:
+        raise InvalidInput(f"there is no strategy for {platform!r}; platforms with posts: {', '.join(known) or 'none'}")
+    click.echo(f"Strategy {stored.strategy_id}, built {stored.created_at:%Y-%m-%d %H:%M} UTC")
+    click.echo(stored.summary)
+    click.echo(claim_table(stored.strategy["claims"]))
 
 
 @main.command()
@@ -140,14 +232,3 @@ def _progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _print_report(report: "IntakeReport") -> None:
-    click.echo(
-        f"{report.file}: {report.rows:,} rows read, {report.inserted:,} {report.kind} new, {report.updated:,} changed, "
-        f"{report.unchanged:,} as before, {report.snapshots_inserted:,} observations of metrics new"
-    )
-    if report.rejected:
-        click.echo(f"{report.rejected:,} rows could not be taken; they are in the table ingest_dead_letters:")
-        for rejection in report.first_rejections:
-            click.echo(f"  line {rejection.line}: {rejection.reason}")

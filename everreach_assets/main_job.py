@@ -15,11 +15,12 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from everreach_assets.build import build_definitions, open_database, open_embedder, open_vector_db
+from everreach_assets.build import build_definitions
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT
 from everreach_assets.domain.errors import EverReachError, InvalidInput
 from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
 from everreach_assets.domain.sample import write_sample
+from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms
 from everreach_assets.reports import LABELS
 from resources import outcomes as outcome_rows
@@ -33,7 +34,6 @@ from resources.servers import child_environment, prepare_dagster_home, running_s
 from resources.settings import Settings
 from resources.vector_db import VectorDB
 
-DEFAULT_QUERY = "how to get more people to answer a post"
 SIMILAR_POSTS = 5
 CLAIMS_SHOWN = 3
 EXCERPT_CHARACTERS = 90
@@ -62,7 +62,7 @@ def run(
     posts: Path | None = None,
     platform: str | None = None,
     mapping_file: Path | None = None,
-    query: str = DEFAULT_QUERY,
+    query: str,
 ) -> None:
     """Run the main job on the sample, or on a person's own posts.
 
@@ -81,7 +81,7 @@ def run(
             addresses = stack.enter_context(running_servers(settings))
         # Dagster's configuration and the resources of its runs read the environment, as they do under `make up`.
         os.environ.update(child_environment(settings, addresses))
-        settings = Settings()
+        settings = addresses.applied_to(settings)
         database = stack.enter_context(open_database(settings))
         with steps.step("read the files"):
             files = _own_files(posts) if posts else _sample_files(stack)
@@ -118,7 +118,8 @@ def _ingest(
     console: Console, database: Database, kind: Kind, path: Path, mapping: FileMapping | None, platform: str | None
 ) -> None:
     report = ingest_file(database, kind, path, mapping, platform=platform)
-    console.print(f"    {report}")
+    for line in str(report).splitlines():
+        console.print(f"    {line}")
     if report.is_unreadable:
         raise InvalidInput(
             f"{path.name}: none of its {report.rows:,} rows could be read; the reasons are above. "

@@ -51,6 +51,16 @@ class IntakeReport:
     snapshots_inserted: int
     first_rejections: tuple[Rejection, ...]
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.file}: {self.rows:,} rows read, {self.inserted:,} new, {self.updated:,} changed, "
+            f"{self.unchanged:,} as before, {self.snapshots_inserted:,} new observations of metrics"
+        ]
+        if self.rejected:
+            lines.append(f"{self.rejected:,} rows could not be taken; they are in the table ingest_dead_letters:")
+            lines += [f"  line {each.line}: {each.reason}" for each in self.first_rejections]
+        return "\n".join(lines)
+
     @property
     def is_unreadable(self) -> bool:
         """There were rows, and none could be taken. A file without rows is a success."""

@@ -67,6 +67,17 @@ class Addresses:
     chroma_host: str | None
     chroma_port: int
 
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings with these addresses in them, as a child process would read them."""
+        return settings.model_copy(
+            update={
+                "everreach_database_url": SecretStr(self.database_url),
+                "everreach_dagster_database_url": SecretStr(self.dagster_database_url),
+                "chroma_host": self.chroma_host,
+                "chroma_port": self.chroma_port,
+            }
+        )
+
 
 @contextlib.contextmanager
 def running_servers(settings: Settings) -> Iterator[Addresses]:
@@ -91,12 +102,8 @@ def running_servers(settings: Settings) -> Iterator[Addresses]:
 
 def child_environment(settings: Settings, addresses: Addresses) -> dict[str, str]:
     """The variables with which a child process finds these servers and these settings, whatever its folder."""
-    values = settings.model_dump() | {
+    values = addresses.applied_to(settings).model_dump() | {
         "everreach_home": settings.home,
-        "everreach_database_url": addresses.database_url,
-        "everreach_dagster_database_url": addresses.dagster_database_url,
-        "chroma_host": addresses.chroma_host,
-        "chroma_port": addresses.chroma_port,
         "dagster_home": dagster_home(settings),
     }
     return {

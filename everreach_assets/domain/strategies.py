@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from everreach_assets.domain.outcomes import SMALLEST_SPREAD
 
@@ -258,4 +258,4 @@ def _margin(ours: np.ndarray, others: np.ndarray, confidence: float) -> float:
     if a + b == 0:
         return math.inf  # two constants: no spread, so nothing to judge an effect by
     freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1))
-    return float(stats.t.ppf((1 + confidence) / 2, freedom) * math.sqrt(a + b))
+    return float(stdtrit(freedom, (1 + confidence) / 2) * math.sqrt(a + b))

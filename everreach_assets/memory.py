@@ -1,0 +1,56 @@
+"""The memory opened for use: the database, the embedder and the vector collections that the settings choose.
+
+What belongs here: the wiring that the commands and Dagster's resources share. What does not: anything of Dagster.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from resources import prospects
+from resources.database import Database
+from resources.embedder import Embedder, open_provider
+from resources.servers import running_servers
+from resources.settings import Settings
+from resources.vector_db import VectorDB, open_index
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a command works with."""
+
+    settings: Settings
+    database: Database
+    embedder: Embedder
+    vector_db: VectorDB
+
+
+@contextlib.contextmanager
+def open_memory(settings: Settings) -> Iterator[Memory]:
+    """The memory, with servers that answer for as long as the block lasts.
+
+    Raises:
+        Unavailable: a server cannot be started, or does not answer.
+        InvalidInput: a setting contradicts another.
+    """
+    with running_servers(settings) as addresses:
+        found = addresses.applied_to(settings)
+        with open_database(found) as database:
+            embedder = open_embedder(found, database)
+            yield Memory(found, database, embedder, open_vector_db(found, database, embedder))
+
+
+def open_database(settings: Settings) -> Database:
+    """The database that the settings name; it is opened by `with`."""
+    return Database(settings.database_url())
+
+
+def open_embedder(settings: Settings, database: Database) -> Embedder:
+    """The embedder that the settings choose; it knows the names of the prospects."""
+    with database.connection() as connection:
+        return Embedder(open_provider(settings), prospects.names(connection))
+
+
+def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
+    """The vector collections on the index that the settings choose."""
+    return VectorDB(database, open_index(settings, database), embedder.space_of)
