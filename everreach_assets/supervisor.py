@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import click
+import dagster as dg
 import psutil
 
 from everreach_assets.domain.errors import Unavailable
@@ -42,6 +43,7 @@ from resources.servers import (
 from resources.settings import Settings
 
 MARK = "EVERREACH_UP_HOME"
+LAUNCHED_TAG = ".dagster/grpc_info"  # on runs that the daemon launched through a code server
 GRACE_SECONDS = 15  # a run worker that is told to end writes its last events
 DOWN_SECONDS = 120  # the sum of what `up` may need: Dagster's grace time twice, Chroma's, Postgres's
 Command = list[str | Path]
@@ -136,6 +138,20 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
     return 1 if failure or left else 0
 
 
+def _fail_lost_runs(dagster_home: Path) -> None:
+    """Record that runs which an earlier `up` launched, and whose processes are gone, have failed.
+
+    Dagster's default launcher does not see that a worker died: such a run would hold its place in the queue until
+    `max_runtime_seconds`. Dagster's run retries then start it again.
+    """
+    states = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=states)):
+            if LAUNCHED_TAG in run.tags:  # others run inside the process of another command
+                instance.report_run_failed(run, "Its process ended without a report: 'everreach up' was killed.")
+                click.echo(f"Run {run.run_id} had lost its process; it is recorded as failed.")
+
+
 def _start_dagster(settings: Settings, workspace: Path, environment: dict[str, str]) -> dict[str, Child]:
     programs, port = Path(sys.executable).parent, str(settings.everreach_webserver_port)
     webserver: Command = [programs / "dagster-webserver", "-h", LOOPBACK, "-p", port, "-w", workspace]
@@ -211,13 +227,18 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def _end_marked(settings: Settings) -> int:
-    """End them, parents first since these start others; answers how many there were."""
-    ended = set[psutil.Process]()
-    for _ in range(10):  # each round ends one generation; more rounds mean that something cannot be ended
+    """End them all; answers how many there were.
+
+    Those that start others go first: the webserver and the daemon. The rest is told at once, since a code server waits
+    for its run workers.
+    """
+    ended = set(found := _marked(settings))
+    numbers = {process.pid for process in found}
+    end_processes([one for one in found if _parent(one) not in numbers], grace_seconds=GRACE_SECONDS)
+    for _ in range(3):  # what started meanwhile is found in the next round
         found = _marked(settings)
         ended.update(found)
-        numbers = {process.pid for process in found}
-        end_processes([one for one in found if _parent(one) not in numbers], grace_seconds=GRACE_SECONDS)
+        end_processes(found, grace_seconds=GRACE_SECONDS)
     return len(ended)
 
 
