@@ -4,19 +4,24 @@ A provider embeds what it is given and says which space its vectors are of. What
 which collection may use which provider (`embedder.py`).
 """
 
+import base64
 import contextlib
 import datetime as dt
 import email.utils
+import json
+import math
+import random
+import time
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import openai
 import stamina
-from everreach_assets.domain.scrubbing import ScrubbedText
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Vector
 
@@ -54,6 +59,8 @@ MAX_INPUT_BYTES = 8_000
 MAX_REQUEST_BYTES = 300_000
 """OpenAI takes 2,048 inputs, 8,192 tokens each, 300,000 a request. A token is at least one byte, so bytes are safe."""
 
+LONGEST_WAIT_SECONDS = 30.0
+
 
 class OpenAIProvider:
     """OpenAI's embeddings, or those of any server that speaks its protocol.
@@ -64,7 +71,7 @@ class OpenAIProvider:
         model: such as `text-embedding-3-small`.
         width: components of the model's vectors, at most 1536; fewer are padded with zeros.
         timeout_seconds: of one call.
-        deadline_seconds: of one batch with its retries.
+        deadline_seconds: of one batch with its retries; no wait and no call goes beyond it.
     """
 
     def __init__(
@@ -78,9 +85,10 @@ class OpenAIProvider:
         deadline_seconds: float,
     ) -> None:
         self.space = Space("openai", model, width, "1")
+        self._timeout_seconds = timeout_seconds
         self._deadline_seconds = deadline_seconds
         # The retries are ours alone: the client's own would multiply with them.
-        self._client = openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout_seconds)
+        self._client = openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0)
 
     def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
         """The vectors of the texts.
@@ -99,31 +107,44 @@ class OpenAIProvider:
         return [_unit(totals[number]) if number in totals else None for number in range(len(texts))]
 
     def _request(self, inputs: list[str]) -> list[Vector]:
+        started_at = time.monotonic()
+
+        def seconds_left() -> float:
+            return started_at + self._deadline_seconds - time.monotonic()
+
+        def wait_seconds(error: Exception) -> bool | float:
+            """How long to wait before another attempt; False where there is none."""
+            if not _is_passing(error):
+                return False
+            # About as long again as it has taken so far: the waits double, whatever the calls take.
+            taken = min(max(time.monotonic() - started_at, 0.5), LONGEST_WAIT_SECONDS)
+            seconds = _seconds_asked_for(error) or taken * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+            return seconds if seconds < seconds_left() else False
+
         dimensions = self.space.width if self.space.model.startswith("text-embedding-3") else openai.omit
         try:
-            for attempt in stamina.retry_context(
-                on=self._retry_after, attempts=None, timeout=self._deadline_seconds, wait_max=30.0
-            ):
+            for attempt in stamina.retry_context(on=wait_seconds, attempts=None, timeout=None):
                 with attempt:
                     answer = self._client.embeddings.create(
-                        model=self.space.model, input=inputs, dimensions=dimensions, encoding_format="base64"
+                        model=self.space.model,
+                        input=inputs,
+                        dimensions=dimensions,
+                        encoding_format="base64",
+                        timeout=min(self._timeout_seconds, seconds_left()),
                     )
+        # Their messages can hold the text that was sent, or the key: "from None" keeps them out of every traceback.
         except openai.OpenAIError as error:
-            raise _our_error(error, self.space) from error
+            raise _our_error(error, self.space) from None
+        except json.JSONDecodeError:
+            raise _not_the_protocol(self.space) from None
         return _verified(answer, len(inputs), self.space)
 
-    def _retry_after(self, error: Exception) -> bool | float:
-        """Whether to try again, and after how many seconds where the server said so."""
-        if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
-            return False
-        if isinstance(error, openai.APIConnectionError):  # time-outs too
-            return True
-        if not isinstance(error, openai.RateLimitError | openai.InternalServerError):
-            return False
-        seconds = _seconds(error.response.headers.get("retry-after", ""))
-        if seconds is None:
-            return True
-        return seconds if seconds <= self._deadline_seconds else False
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, openai.RateLimitError):
+        return error.code != "insufficient_quota"
+    return isinstance(error, openai.APIConnectionError | openai.InternalServerError)  # time-outs are the former
 
 
 def _split(text: str) -> Iterator[str]:
@@ -150,45 +171,63 @@ def _batches(parts: list[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
         yield batch
 
 
-def _seconds(retry_after: str) -> float | None:
-    """Seconds that a Retry-After header states, as a number or as a date (RFC 9110, 10.2.3); None where it does not."""
+def _seconds_asked_for(error: Exception) -> float | None:
+    """Seconds that Retry-After states, as a number or as a date (RFC 9110, 10.2.3); None where it does not."""
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    stated = error.response.headers.get("retry-after", "")
+    seconds = math.nan
     with contextlib.suppress(ValueError):
-        return max(0.0, float(retry_after))
-    with contextlib.suppress(ValueError, TypeError):
-        until = email.utils.parsedate_to_datetime(retry_after)
-        return max(0.0, (until - dt.datetime.now(dt.UTC)).total_seconds())
-    return None
+        seconds = (email.utils.parsedate_to_datetime(stated) - dt.datetime.now(dt.UTC)).total_seconds()
+    with contextlib.suppress(ValueError):
+        seconds = float(stated)
+    return seconds if seconds > 0 else None
 
 
 def _our_error(error: openai.OpenAIError, space: Space) -> Exception:
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return Refused(f"{space}: the provider does not accept the key; check OPENAI_API_KEY")
-    if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
-        return Refused(f"{space}: the provider says that the quota of this key is used up")
-    if isinstance(error, openai.APIConnectionError | openai.RateLimitError | openai.InternalServerError):
+    if _is_passing(error):
         return Unavailable(f"{space}: no answer within the deadline ({type(error).__name__}); run it again later")
-    # The message of a refused request can hold the text that was sent: only its kind is told.
+    if isinstance(error, openai.RateLimitError):
+        return Refused(f"{space}: the provider says that the quota of this key is used up")
     return InvalidInput(f"{space}: the provider refused the request ({type(error).__name__}); check EMBEDDING_MODEL")
+
+
+def _not_the_protocol(space: Space) -> InvalidInput:
+    return InvalidInput(f"{space}: the server's answer is not one of OpenAI's protocol; check OPENAI_BASE_URL")
 
 
 def _verified(answer: openai.types.CreateEmbeddingResponse, expected: int, space: Space) -> list[Vector]:
     """The vectors in the order of their inputs, padded to 1536; refused unless they are what was asked for."""
-    items = sorted(answer.data, key=lambda item: item.index)
+    try:
+        items = sorted(answer.data, key=lambda item: item.index)
+        decoded = [_decoded(item.embedding) for item in items]
+    except (AttributeError, TypeError, ValueError):  # the client checks nothing of a body: it can be a web page
+        raise _not_the_protocol(space) from None
     if [item.index for item in items] != list(range(expected)):
         raise InvalidInput(
             f"{space}: {expected} inputs were sent and {len(items)} vectors with other numbers came back"
         )
-    vectors = np.array([item.embedding for item in items], dtype=np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != space.width:
+    shapes = {vector.shape for vector in decoded}
+    if shapes != {(space.width,)}:
         raise InvalidInput(
-            f"{space}: vectors of shape {vectors.shape[1:]} came back, {space.width} components were expected; "
+            f"{space}: vectors of shape {sorted(shapes)} came back, {space.width} components were expected; "
             "set EMBEDDING_WIDTH to the model's width"
         )
+    vectors = np.array(decoded)
     norms = np.linalg.norm(vectors, axis=1)
     if not np.isfinite(norms).all() or not norms.all():
         raise InvalidInput(f"{space}: a vector came back that is zero or not finite")
     units = vectors / norms[:, None]
     return list(np.pad(units, ((0, 0), (0, WIDTH - space.width))))
+
+
+def _decoded(embedding: str | list[float]) -> Vector:
+    """A vector as it was sent: base64 of float32, as was asked for, or numbers, as some servers send all the same."""
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    return np.array(embedding, dtype=np.float32)
 
 
 def _unit(vector: Vector) -> Vector:

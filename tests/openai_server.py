@@ -1,0 +1,173 @@
+"""A server on loopback that speaks OpenAI's `POST /v1/embeddings`, for the real client to talk to.
+
+It answers with vectors that follow from the text alone, unless the next answer is scripted: an error, silence, a reset
+connection, or vectors that are not what was asked for. It records every request.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+
+from everreach_assets.domain.vectors import Vector
+
+NATIVE_WIDTH = 1536
+HANG_SECONDS = 20
+
+Rows = list[tuple[int, Vector]]
+"""The index and the vector of each item of an answer."""
+
+
+@functools.cache
+def vector_of(text: str, width: int = NATIVE_WIDTH) -> Vector:
+    """The vector, of unit length, that the server has for a text."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    drawn = np.random.default_rng(seed).standard_normal(width).astype(np.float32)
+    unit: Vector = drawn / np.linalg.norm(drawn)
+    return unit
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one request is answered.
+
+    Attributes:
+        change: applied to the vectors before they are sent.
+        body: sent instead of the vectors: JSON, or bytes as they are.
+        drop: `hang` never answers, `reset` breaks the connection.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    change: Callable[[Rows], Rows] | None = None
+    body: object = None
+    drop: str = ""
+
+
+def error(status: int, *, code: str | None = None, message: str = "no", retry_after: str | None = None) -> Answer:
+    """An error as OpenAI words it."""
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return Answer(status, headers, body={"error": {"message": message, "type": "error", "param": None, "code": code}})
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request that reached the server."""
+
+    at: float
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+    @property
+    def inputs(self) -> list[str]:
+        return list(self.body["input"])
+
+
+class OpenAIServer:
+    """The server. Scripted answers are given first, in their order; then the vectors."""
+
+    def __init__(self) -> None:
+        self.requests: list[Received] = []
+        self.script: deque[Answer] = deque()
+        self.always: Answer = Answer()
+        self.width = NATIVE_WIDTH
+        self.ignores_base64 = False
+        self.is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @contextmanager
+    def running(self) -> Iterator["OpenAIServer"]:
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.is_stopping.set()
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    def receive(self, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
+        """Record a request, and choose its answer."""
+        with self._lock:
+            self.requests.append(Received(time.monotonic(), headers, body))
+            return self.script.popleft() if self.script else self.always
+
+    @property
+    def inputs(self) -> list[str]:
+        """Every text that the server was sent."""
+        return [text for request in self.requests for text in request.inputs]
+
+    def embeddings(self, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        width = body.get("dimensions") or self.width
+        rows: Rows = [(number, vector_of(text, width)) for number, text in enumerate(body["input"])]
+        if answer.change:
+            rows = answer.change(rows)
+        is_base64 = body.get("encoding_format") == "base64" and not self.ignores_base64
+        tokens = sum(len(text.split()) for text in body["input"])
+        return {
+            "object": "list",
+            "model": body["model"],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            "data": [
+                {
+                    "object": "embedding",
+                    "index": number,
+                    "embedding": base64.b64encode(vector.astype("<f4").tobytes()).decode()
+                    if is_base64
+                    else vector.tolist(),
+                }
+                for number, vector in rows
+            ],
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, owner: OpenAIServer, *arguments: Any) -> None:
+        self._owner = owner
+        super().__init__(*arguments)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self._owner.receive({key.lower(): value for key, value in self.headers.items()}, body)
+        if answer.drop:
+            self._drop(answer.drop)
+            return
+        if answer.body is None:
+            payload: object = self._owner.embeddings(body, answer)
+        else:
+            payload = answer.body
+        content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _drop(self, how: str) -> None:
+        self.close_connection = True
+        if how == "hang":
+            self._owner.is_stopping.wait(HANG_SECONDS)
+        else:  # closing with a linger of zero sends RST
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+    def log_message(self, *_: Any) -> None:
+        """Tests read what was recorded instead."""
