@@ -508,8 +508,8 @@ def _explained(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable(
-            f"the data folder {home} cannot be used ({error}): check its disk space and that it is yours, or name "
-            "another in EVERREACH_HOME"
+            f"the servers of {home} cannot be started ({error}): check disk space and permissions, or name "
+            "another folder in EVERREACH_HOME"
         ) from error
 
 
