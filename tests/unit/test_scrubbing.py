@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -284,33 +283,18 @@ HOSTILE = (
 )
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_hostile_text_costs_no_more_than_its_length(piece: str) -> None:
-    """A square would make eight times the text cost sixty-four times as much; noise may make it twenty."""
-
-    def seconds(size: int) -> float:
-        text = piece * (size // len(piece))
-        best = float("inf")
-        for _ in range(3):
-            start = time.process_time()
-            SCRUBBER.scrub(text)
-            best = min(best, time.process_time() - start)
-        return best
-
-    assert seconds(160_000) < 20 * seconds(20_000) + 0.02
+def test_a_megabyte_of_hostile_text_comes_to_an_end(piece: str) -> None:
+    """A linear scrubber needs about a second; one that squares the length needs a day, and the timeout ends it."""
+    text = piece * (1_000_000 // len(piece))
+    scrubbed = SCRUBBER.scrub(text)
+    assert bool(scrubbed.redactions) == (scrubbed.text != text)
 
 
-def test_ten_thousand_known_names_cost_no_more_than_ten() -> None:
-    many = Scrubber(f"Maria{number % 100} Name{number}" for number in range(10_000))
-    few = Scrubber(f"Maria{number} Name{number}" for number in range(10))
-    text = "Maria1 went to see Maria2 in a town by the sea. " * 400
-
-    def seconds(scrubber: Scrubber) -> float:
-        best = float("inf")
-        for _ in range(3):
-            start = time.process_time()
-            scrubber.scrub(text)
-            best = min(best, time.process_time() - start)
-        return best
-
-    assert seconds(many) < 3 * seconds(few) + 0.01
+@pytest.mark.timeout(60)
+def test_the_right_one_of_ten_thousand_known_names_is_found() -> None:
+    scrubber = Scrubber(f"Maria{number % 100} Name{number}" for number in range(10_000))
+    scrubbed = scrubber.scrub("Maria1 Name9901 met Maria2 Name9901 and Name77. " * 400)
+    assert scrubbed.redactions == {"name": 400}
+    assert "Maria2 Name9901" in scrubbed.text

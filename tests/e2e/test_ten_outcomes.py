@@ -1,0 +1,111 @@
+"""With `make up` running: ten recorded outcomes of one platform give exactly one new strategy of it, nine give none.
+
+The real webserver, daemon, code server and run workers; outcomes are recorded by another process, as a service would.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from everreach_assets.feedback import FeedbackSyncEngine
+from resources.database import Database
+from resources.servers import running_servers
+from resources.settings import Settings
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+QUIET_SECONDS = 25
+"""Five intervals of the sensor, and longer than a rebuild takes from its cause to its end."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        everreach_home=tmp_path / "home",
+        everreach_webserver_port=free_port(),
+        chroma_port=free_port(),
+    )
+
+
+@pytest.fixture
+def running_up(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """`everreach up`, ready, until the test ends."""
+    environment = os.environ | {
+        "EVERREACH_HOME": str(settings.home),
+        "EVERREACH_WEBSERVER_PORT": str(settings.everreach_webserver_port),
+        "CHROMA_PORT": str(settings.chroma_port),
+    }
+    log = tmp_path / "up.log"
+    with log.open("wb") as output:
+        command = subprocess.Popen(
+            [Path(sys.executable).with_name("everreach"), "up"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until(lambda: "Ready" in log.read_text(), seconds=120)
+        yield
+    finally:
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == 0, log.read_text()[-2_000:]
+
+
+@pytest.fixture
+def database(settings: Settings, running_up: None) -> Iterator[Database]:
+    with running_servers(settings) as addresses, Database(addresses.database_url) as database:
+        yield database
+
+
+def test_ten_outcomes_of_a_platform_give_one_strategy_and_nine_give_none(database: Database) -> None:
+    record(database, "tiktok", range(9))
+    record(database, "tiktok", range(9))  # the same again, and one with other metrics: still nine posts
+    record(database, "tiktok", range(1), views=999)
+    record(database, "x", range(9))
+    time.sleep(QUIET_SECONDS)
+    assert strategies(database) == []
+
+    started = time.monotonic()
+    record(database, "tiktok", [9])
+    until(lambda: bool(strategies(database)), seconds=90)
+    print(f"\nfrom the tenth outcome to the stored strategy: {time.monotonic() - started:.1f} s")
+    time.sleep(QUIET_SECONDS)
+    assert strategies(database) == [("tiktok", 10, False)]
+
+    record(database, "tiktok", range(10, 35))  # many at once are one reason to rebuild
+    until(lambda: len(strategies(database)) == 2, seconds=90)
+    time.sleep(QUIET_SECONDS)
+    assert strategies(database) == [("tiktok", 10, True), ("tiktok", 25, False)]
+
+
+def record(database: Database, platform: str, numbers: "range | list[int]", views: int = 100) -> None:
+    engine = FeedbackSyncEngine(database)
+    for number in numbers:
+        asyncio.run(engine.record_outcome(f"post-{number}", platform, {"views": views + number}, text=f"Post {number}"))
+
+
+def strategies(database: Database) -> list[tuple[str, int, bool]]:
+    """Platform, new outcomes and whether it is archived, of every strategy that was ever stored, oldest first."""
+    with database.connection() as connection:
+        rows = connection.execute(
+            "SELECT platform::text, new_outcomes, true, strategy_id FROM actp_feedback_strategy_archive"
+            " UNION ALL SELECT platform::text, new_outcomes, false, strategy_id FROM actp_feedback_strategy"
+            " ORDER BY strategy_id"
+        )
+        return [(platform, new, is_archived) for platform, new, is_archived, _ in rows]
+
+
+def until(condition: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.2)
