@@ -7,8 +7,8 @@ every request has a deadline.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import chromadb
 import chromadb.errors
@@ -19,8 +19,8 @@ from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings as ChromaSettings
 
 from everreach_assets.domain.errors import Unavailable
-from everreach_assets.domain.filters import Comparison, Filter
-from everreach_assets.domain.vectors import Match, Vector
+from everreach_assets.domain.filters import Filter, Group
+from everreach_assets.domain.vectors import Match, MetadataValue, Vector
 from resources import vector_store
 from resources.database import Database
 from resources.vector_index import IndexReport
@@ -33,21 +33,27 @@ BATCH_ROWS = 500
 """About 4 MB of vectors: far below the server's limit of a request, and no faster beyond (peers.md, 2.1)."""
 
 LISTING_ROWS = 5_000
-REQUEST_SECONDS = 60.0
 HNSW = {"space": "cosine", "ef_search": 200}
 """ef_search as in Postgres, so that both backends find alike; the space is fixed when a collection is made."""
 
+Answer = TypeVar("Answer")
+
 
 class ChromaIndex:
-    """Searches through a Chroma server."""
+    """Searches through a Chroma server.
+
+    Args:
+        request_seconds: how long one request may take.
+    """
 
     backend = "chroma"
     targets: Sequence[str] = ("chroma",)
 
-    def __init__(self, database: Database, host: str, port: int) -> None:
+    def __init__(self, database: Database, host: str, port: int, *, request_seconds: float = 60.0) -> None:
         self._database = database
         self._host = host
         self._port = port
+        self._request_seconds = request_seconds
         self._handles: dict[tuple[str, str], Collection] = {}
 
     @contextlib.contextmanager
@@ -62,51 +68,55 @@ class ChromaIndex:
             Unavailable: the server did not answer; what it had not taken stays pending.
         """
         delivered = 0
-        while batch := self._deliver_batch(collection, space_id):
+        while batch := self._ask(
+            collection, space_id, lambda handle: self._deliver_batch(handle, collection, space_id)
+        ):
             delivered += batch
         return delivered
 
-    def _deliver_batch(self, collection: str, space_id: str) -> int:
+    def _deliver_batch(self, handle: Collection, collection: str, space_id: str) -> int:
         target = self.targets[0]
         with self._database.transaction() as connection:
             # One delivery to a collection at a time: of two, the slower could put an old revision over a new one.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"{target}:{collection}",))
             batch = vector_store.pending_deliveries(connection, target, collection, space_id, BATCH_ROWS)
             if batch:
-                with self._requests(collection, space_id) as handle:
-                    if rows := [each.stored for each in batch if each.stored is not None]:
-                        _replace(handle, rows)
-                    if removed := [each.doc_id for each in batch if each.stored is None]:
-                        self._remove(collection, removed)
+                if rows := [each.stored for each in batch if each.stored is not None]:
+                    _replace(handle, rows)
+                if removed := [each.doc_id for each in batch if each.stored is None]:
+                    self._remove(collection, removed)
                 vector_store.acknowledge(connection, target, collection, batch)
         return len(batch)
 
     def nearest(self, collection: str, space_id: str, query: Vector, n: int, where: Filter | None) -> list[Match]:
-        with self._requests(collection, space_id) as handle:
-            answer = handle.query(
+        answer = self._ask(
+            collection,
+            space_id,
+            lambda handle: handle.query(
                 query_embeddings=np.asarray([query]),
                 n_results=n,
                 where=None if where is None else _where(where),
                 include=["distances"],
-            )
+            ),
+        )
         ids, distances = answer["ids"][0], (answer["distances"] or [[]])[0]
-        # What a row says comes from Postgres: a row that is gone there is gone, whatever Chroma still holds.
+        # What a row says comes from Postgres: one that is gone there, or matches no longer, is no answer.
         with self._database.connection() as connection:
-            known = vector_store.metadata_of(connection, collection, space_id, ids)
+            known = vector_store.metadata_of(connection, collection, space_id, ids, where)
         return [
-            Match(doc_id, float(distance), known[doc_id])
+            Match(doc_id, min(max(float(distance), 0.0), 2.0), known[doc_id])  # Chroma rounds to -8e-07 at times
             for doc_id, distance in zip(ids, distances, strict=True)
             if doc_id in known
         ]
 
     def size(self, collection: str, space_id: str) -> int:
-        with self._requests(collection, space_id) as handle:
-            return handle.count()
+        return self._ask(collection, space_id, lambda handle: int(handle.count()))
 
     def check(self, collection: str, space_id: str) -> IndexReport:
+        # The index first: a row that is written meanwhile must not look like one that Postgres lacks.
+        held = self._ask(collection, space_id, _revisions)
         with self._database.connection() as connection:
             wanted = dict(vector_store.revisions(connection, collection, space_id))
-        held = self._revisions(collection, space_id)
         return IndexReport(
             collection,
             self.backend,
@@ -117,66 +127,68 @@ class ChromaIndex:
         )
 
     def mend(self, collection: str, space_id: str) -> int:
+        mended = self.deliver(collection, space_id)
         report = self.check(collection, space_id)
         with self._database.transaction() as connection:
             vector_store.adopt(connection, self.targets[0], collection, space_id)
             vector_store.forget_acknowledgements(
-                connection, self.targets[0], collection, [*report.missing, *report.stale]
+                connection, self.targets[0], collection, space_id, [*report.missing, *report.stale]
             )
-        for start in range(0, len(report.extra), BATCH_ROWS):
-            with self._requests(collection, space_id) as handle:
-                handle.delete(ids=report.extra[start : start + BATCH_ROWS])
-        return self.deliver(collection, space_id) + len(report.extra)
+        self._ask(collection, space_id, lambda handle: _delete(handle, report.extra))
+        return mended + len(report.extra) + self.deliver(collection, space_id)
 
     def rebuild(self, collection: str, space_id: str) -> int:
-        with self._requests(collection, space_id):
-            self._client.delete_collection(collection)
-            self._handles.pop((collection, space_id))
+        self._ask(collection, space_id, lambda _: self._client.delete_collection(collection))
+        self._handles.clear()
         with self._database.transaction() as connection:
-            vector_store.forget_acknowledgements(connection, self.targets[0], collection)
+            vector_store.forget_acknowledgements(connection, self.targets[0], collection, space_id)
             vector_store.adopt(connection, self.targets[0], collection, space_id)
         self.deliver(collection, space_id)
-        with self._requests(collection, space_id) as handle:
-            return handle.count()
+        return self._ask(collection, space_id, lambda handle: int(handle.count()))
 
-    def _revisions(self, collection: str, space_id: str) -> dict[str, int]:
-        held: dict[str, int] = {}
-        while True:
-            with self._requests(collection, space_id) as handle:
-                page = handle.get(limit=LISTING_ROWS, offset=len(held), include=["metadatas"])
-            for doc_id, metadata in zip(page["ids"], page["metadatas"] or [], strict=True):
-                held[doc_id] = int((metadata or {}).get(REVISION_KEY, 0))  # type: ignore[arg-type]
-            if len(page["ids"]) < LISTING_ROWS:
-                return held
+    def close(self) -> None:
+        """Close the connections to the server; the next request opens them again."""
+        if client := self.__dict__.pop("_client", None):
+            close_client(client)
+        self._handles.clear()
 
     @functools.cached_property
     def _client(self) -> ClientAPI:
+        # The client asks the server while it is made, without a deadline: ask before it does.
+        httpx.get(f"http://{self._host}:{self._port}/api/v2/heartbeat", timeout=self._request_seconds)
         client = chromadb.HttpClient(
             host=self._host, port=self._port, settings=ChromaSettings(anonymized_telemetry=False)
         )
         # The client waits for ever and has no setting for it; its HTTP session does.
-        client._server._session.timeout = httpx.Timeout(REQUEST_SECONDS)  # type: ignore[attr-defined]
+        client._server._session.timeout = httpx.Timeout(self._request_seconds)  # type: ignore[attr-defined]
         return client
 
-    @contextlib.contextmanager
-    def _requests(self, collection: str, space_id: str) -> Iterator[Collection]:
-        """The collection of the space, for requests; what goes wrong in them becomes `Unavailable`."""
+    def _ask(self, collection: str, space_id: str, request: Callable[[Collection], Answer]) -> Answer:
+        """What the request answers, made to the collection of the space.
+
+        A collection that was replaced since it was last used (a rebuild, a wiped server) is looked up again, once.
+
+        Raises:
+            Unavailable: the server did not answer, or answered that it cannot.
+        """
         try:
-            if (collection, space_id) not in self._handles:
-                self._handles[collection, space_id] = self._open(collection, space_id)
-            yield self._handles[collection, space_id]
-        except chromadb.errors.NotFoundError as error:
+            with contextlib.suppress(chromadb.errors.NotFoundError):
+                return request(self._handle(collection, space_id))
             self._handles.clear()
-            raise Unavailable(
-                f"Chroma's collection {collection!r} was replaced meanwhile; run the same command again"
-            ) from error
-        except (httpx.TransportError, chromadb.errors.InternalError, ValueError) as error:
-            if isinstance(error, ValueError) and "connect" not in str(error).lower():
-                raise
-            raise Unavailable(
-                f"Chroma at {self._host}:{self._port} does not answer ({error or type(error).__name__}); nothing is "
-                "lost: start it, then run the same command again"
-            ) from error
+            return request(self._handle(collection, space_id))
+        except Exception as error:
+            # For an answer that is not Chroma's own, a proxy's for one, its client raises a bare Exception.
+            if type(error) is Exception or isinstance(error, httpx.HTTPError | chromadb.errors.ChromaError):
+                raise Unavailable(
+                    f"Chroma at {self._host}:{self._port} does not answer ({error or type(error).__name__}); nothing "
+                    "is lost: see that it runs, then run the same command again"
+                ) from error
+            raise
+
+    def _handle(self, collection: str, space_id: str) -> Collection:
+        if (collection, space_id) not in self._handles:
+            self._handles[collection, space_id] = self._open(collection, space_id)
+        return self._handles[collection, space_id]
 
     def _open(self, collection: str, space_id: str) -> Collection:
         """The collection with the plain name, which is that of the space in force.
@@ -193,8 +205,8 @@ class ChromaIndex:
             self._get(aside).modify(name=collection)
             return self._get(collection)
         with self._database.connection() as connection:  # a new collection holds nothing, whatever was acknowledged
-            vector_store.forget_acknowledgements(connection, self.targets[0], collection)
-        return self._client.create_collection(
+            vector_store.forget_acknowledgements(connection, self.targets[0], collection, space_id)
+        return self._client.get_or_create_collection(  # "or": another process may have been faster
             collection,
             configuration={"hnsw": HNSW},  # type: ignore[arg-type]
             metadata={"space_id": space_id},
@@ -211,6 +223,29 @@ class ChromaIndex:
         return self._client.get_collection(name, embedding_function=None)
 
 
+def _revisions(handle: Collection) -> dict[str, int]:
+    """The revision of every row that the collection holds, by id."""
+    held: dict[str, int] = {}
+    while True:
+        page = handle.get(limit=LISTING_ROWS, offset=len(held), include=["metadatas"])
+        for doc_id, metadata in zip(page["ids"], page["metadatas"] or [], strict=True):
+            held[doc_id] = int((metadata or {}).get(REVISION_KEY, 0))  # type: ignore[arg-type]
+        if len(page["ids"]) < LISTING_ROWS:
+            return held
+
+
+def close_client(client: ClientAPI) -> None:
+    """Close a client and its HTTP sessions, one for data and one for tenants, which its own `close` leaves open."""
+    for each in (client, client._admin_client):  # type: ignore[attr-defined]
+        each._server._session.close()  # type: ignore[union-attr]
+    client.close()  # type: ignore[attr-defined]
+
+
+def _delete(handle: Collection, doc_ids: Sequence[str]) -> None:
+    for start in range(0, len(doc_ids), BATCH_ROWS):
+        handle.delete(ids=list(doc_ids[start : start + BATCH_ROWS]))
+
+
 def _replace(handle: Collection, rows: Sequence[StoredVector]) -> None:
     """Upsert, and take away the metadata keys that a row no longer has: Chroma alone would keep them."""
     ids = [row.doc_id for row in rows]
@@ -219,13 +254,24 @@ def _replace(handle: Collection, rows: Sequence[StoredVector]) -> None:
         doc_id: dict.fromkeys(metadata or {})
         for doc_id, metadata in zip(present["ids"], present["metadatas"] or [], strict=True)
     }
-    metadatas: list[Any] = [old_keys.get(row.doc_id, {}) | dict(row.metadata) | {REVISION_KEY: row.rev} for row in rows]
+    metadatas: list[Any] = [
+        old_keys.get(row.doc_id, {})
+        | {key: _number_as_decimal(value) for key, value in row.metadata.items()}
+        | {REVISION_KEY: row.rev}
+        for row in rows
+    ]
     handle.upsert(ids=ids, embeddings=np.stack([row.embedding for row in rows]), metadatas=metadatas)
 
 
 def _where(where: Filter) -> dict[str, Any]:
     """The filter in Chroma's own grammar, which means the same."""
-    if isinstance(where, Comparison):
-        value: Any = list(where.value) if isinstance(where.value, tuple) else where.value
-        return {where.key: {where.operator: value}}
-    return {where.operator: [_where(member) for member in where.members]}
+    if isinstance(where, Group):
+        return {where.operator: [_where(member) for member in where.members]}
+    if isinstance(where.value, tuple):
+        return {where.key: {where.operator: [_number_as_decimal(each) for each in where.value]}}
+    return {where.key: {where.operator: _number_as_decimal(where.value)}}
+
+
+def _number_as_decimal(value: MetadataValue) -> MetadataValue:
+    """Chroma cuts 2.5 to 2 where it compares it with whole numbers, so it is given none."""
+    return float(value) if type(value) is int else value

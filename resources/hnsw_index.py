@@ -39,7 +39,7 @@ class HnswIndex:
         A search meanwhile compares with every row: slower, not wrong.
         """
         with self._database.connection() as connection:
-            if incoming >= max(INDEXED_FROM_ROWS, vector_store.count(connection, collection, space_id)):
+            if incoming >= INDEXED_FROM_ROWS and incoming >= vector_store.count(connection, collection, space_id):
                 _drop(connection, collection, space_id)
         yield
         self.deliver(collection, space_id)
@@ -47,9 +47,7 @@ class HnswIndex:
     def deliver(self, collection: str, space_id: str) -> int:
         """Build the index where there are rows enough and none that is valid; Postgres keeps it from then on."""
         with self._database.connection() as connection:
-            if self._fault(connection, collection, space_id):
-                return self._build(connection, collection, space_id)
-        return 0
+            return self._build(connection, collection, space_id)
 
     def nearest(self, collection: str, space_id: str, query: Vector, n: int, where: Filter | None) -> list[Match]:
         condition, parameters = vector_store.filter_condition(where)
@@ -71,12 +69,16 @@ class HnswIndex:
             return IndexReport(collection, self.backend, rows, fault=self._fault(connection, collection, space_id))
 
     def mend(self, collection: str, space_id: str) -> int:
-        return self.rebuild(collection, space_id) if self.check(collection, space_id).fault else 0
+        return self.deliver(collection, space_id)
 
     def rebuild(self, collection: str, space_id: str) -> int:
         with self._database.connection() as connection:
             _drop(connection, collection, space_id)
-            return self._build(connection, collection, space_id)
+            self._build(connection, collection, space_id)
+            return vector_store.count(connection, collection, space_id)
+
+    def close(self) -> None:
+        """Nothing: the connections are the database's."""
 
     def _fault(self, connection: Connection, collection: str, space_id: str) -> str:
         row = connection.execute(
@@ -88,22 +90,23 @@ class HnswIndex:
         return "it has no index yet" if needs_one else ""
 
     def _build(self, connection: Connection, collection: str, space_id: str) -> int:
-        rows = vector_store.count(connection, collection, space_id)
-        if rows < INDEXED_FROM_ROWS:
+        if not self._fault(connection, collection, space_id):
             return 0
         with connection.transaction():
             # Two builders at once would fight for the same name: the second waits, and finds it there.
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (_name(collection, space_id),))
+            if not self._fault(connection, collection, space_id):
+                return 0
+            _drop(connection, collection, space_id)
             for name, value in BUILD_SETTINGS.items():
                 connection.execute("SELECT set_config(%s, %s, true)", (name, value))
             connection.execute(
                 sql.SQL(
-                    "CREATE INDEX IF NOT EXISTS {name} ON vector_embeddings USING hnsw (embedding vector_cosine_ops)"
-                    " WHERE {scope}"
+                    "CREATE INDEX {name} ON vector_embeddings USING hnsw (embedding vector_cosine_ops) WHERE {scope}"
                 ).format(name=sql.Identifier(_name(collection, space_id)), scope=_scope(collection, space_id))
             )
         connection.execute("ANALYZE vector_embeddings")
-        return rows
+        return vector_store.count(connection, collection, space_id)
 
 
 def _drop(connection: Connection, collection: str, space_id: str) -> None:

@@ -237,6 +237,10 @@ class VectorDB:
         """Around statements that write vectors inside Postgres; at its end the index is brought up to date."""
         return self._index.loading(collection, self._open(collection), new)
 
+    def close(self) -> None:
+        """Close the connections to the index; those to the database belong to the database."""
+        self._index.close()
+
     @property
     def targets(self) -> Sequence[str]:
         """Indexes that the ledger notes deliveries for."""

@@ -68,5 +68,8 @@ class VectorIndex(Protocol):
     def mend(self, collection: str, space_id: str) -> int:
         """Compare as `check` does and send or remove what differs; answers how many rows that were."""
 
+    def close(self) -> None:
+        """Close the connections to the index."""
+
     def rebuild(self, collection: str, space_id: str) -> int:
         """Drop the index of the collection and make it again from Postgres; answers how many rows it holds."""

@@ -1,7 +1,8 @@
 """The truth about vectors: rows of `vector_embeddings`, and the ledger of what each index has acknowledged.
 
 What does not belong here: searching through an index (`chroma_index.py`, `hnsw_index.py`), and the order of the steps
-(`vector_db.py`). Every function takes a connection, so that its caller decides what is one transaction.
+(`vector_db.py`). Every function takes a connection, so that its caller decides what is one transaction. Every statement
+locks rows in the order of their ids, so that two writers never block each other for good.
 """
 
 import json
@@ -52,8 +53,7 @@ def upsert(
 ) -> int:
     """Write the documents and note what each target now lacks; answers how many changed.
 
-    A document that is already stored as it is gets no new revision. Rows are locked in the order of their ids, so that
-    two writers cannot block each other.
+    A document that is already stored as it is gets no new revision.
     """
     ordered = sorted(documents, key=lambda each: each.doc_id)
     row = connection.execute(
@@ -75,7 +75,8 @@ def upsert(
             RETURNING doc_id, rev
         ), noted AS (
             INSERT INTO vector_deliveries (target, collection, doc_id, rev)
-            SELECT target, %(collection)s, doc_id, rev FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target
+            SELECT target, %(collection)s, doc_id, rev
+            FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
             ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
         )
         SELECT count(*) FROM changed
@@ -114,12 +115,15 @@ def _delete(
 ) -> int:
     statement = sql.SQL(
         """
-        WITH gone AS (
-            DELETE FROM vector_embeddings WHERE collection = %(collection)s AND {condition} RETURNING doc_id
+        WITH locked AS MATERIALIZED (
+            SELECT id FROM vector_embeddings WHERE collection = %(collection)s AND {condition}
+            ORDER BY doc_id COLLATE "C" FOR UPDATE
+        ), gone AS (
+            DELETE FROM vector_embeddings WHERE id IN (SELECT id FROM locked) RETURNING doc_id
         ), noted AS (
             INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
             SELECT target, %(collection)s, doc_id, nextval('vector_revisions'), true
-            FROM gone CROSS JOIN unnest(%(targets)s::text[]) AS target
+            FROM gone CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
             ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = true
         )
         SELECT count(*) FROM gone
@@ -156,11 +160,17 @@ def count_present(connection: Connection, collection: str, doc_ids: Sequence[str
     return int(row[0]) if row else 0
 
 
-def metadata_of(connection: Connection, collection: str, space_id: str, doc_ids: Sequence[str]) -> dict[str, Metadata]:
-    """Metadata of those ids that the space still holds, by id."""
+def metadata_of(
+    connection: Connection, collection: str, space_id: str, doc_ids: Sequence[str], where: Filter | None
+) -> dict[str, Metadata]:
+    """Metadata of those ids that the space still holds and that match, by id."""
+    condition, parameters = filter_condition(where)
     rows = connection.execute(
-        "SELECT doc_id, metadata FROM vector_embeddings WHERE collection = %s AND space_id = %s AND doc_id = ANY(%s)",
-        (collection, space_id, list(doc_ids)),
+        sql.SQL(
+            "SELECT doc_id, metadata FROM vector_embeddings WHERE collection = %(collection)s"
+            " AND space_id = %(space_id)s AND doc_id = ANY(%(doc_ids)s) AND {condition}"
+        ).format(condition=condition),
+        parameters | {"collection": collection, "space_id": space_id, "doc_ids": list(doc_ids)},
         binary=True,
     )
     return dict(rows.fetchall())
@@ -243,8 +253,14 @@ def acknowledge(connection: Connection, target: str, collection: str, delivered:
     delivered = list(delivered)
     connection.execute(
         """
-        WITH taken AS (SELECT * FROM unnest(%(doc_ids)s::text[], %(revs)s::bigint[]) AS t (doc_id, rev)),
-        removed AS (
+        WITH locked AS MATERIALIZED (
+            SELECT doc_id FROM vector_deliveries
+            WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
+            ORDER BY doc_id COLLATE "C" FOR UPDATE
+        ), taken AS (
+            SELECT given.* FROM unnest(%(doc_ids)s::text[], %(revs)s::bigint[]) AS given (doc_id, rev)
+            JOIN locked USING (doc_id)
+        ), removed AS (
             DELETE FROM vector_deliveries AS ledger USING taken
             WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND ledger.is_deleted
                 AND ledger.doc_id = taken.doc_id AND ledger.rev = taken.rev
@@ -275,6 +291,7 @@ def adopt(connection: Connection, target: str, collection: str, space_id: str) -
             SELECT FROM vector_deliveries AS ledger
             WHERE ledger.target = %(target)s AND ledger.collection = stored.collection
                 AND ledger.doc_id = stored.doc_id AND ledger.rev = stored.rev)
+        ORDER BY doc_id COLLATE "C"
         ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
         """,
         {"target": target, "collection": collection, "space_id": space_id},
@@ -282,13 +299,26 @@ def adopt(connection: Connection, target: str, collection: str, space_id: str) -
 
 
 def forget_acknowledgements(
-    connection: Connection, target: str, collection: str, doc_ids: Sequence[str] | None = None
+    connection: Connection, target: str, collection: str, space_id: str, doc_ids: Sequence[str] | None = None
 ) -> int:
-    """Count those documents, or all of the collection, as not delivered; answers how many."""
+    """Count those documents of the space, or all of them, as not delivered; answers how many."""
     return connection.execute(
-        "UPDATE vector_deliveries SET acked_rev = NULL WHERE target = %(target)s AND collection = %(collection)s"
-        " AND (%(doc_ids)s::text[] IS NULL OR doc_id = ANY(%(doc_ids)s))",
-        {"target": target, "collection": collection, "doc_ids": doc_ids and list(doc_ids)},
+        """
+        WITH locked AS MATERIALIZED (
+            SELECT doc_id FROM vector_deliveries AS ledger JOIN vector_embeddings AS stored USING (collection, doc_id)
+            WHERE target = %(target)s AND collection = %(collection)s AND space_id = %(space_id)s
+                AND (%(doc_ids)s::text[] IS NULL OR doc_id = ANY(%(doc_ids)s))
+            ORDER BY doc_id COLLATE "C" FOR UPDATE OF ledger
+        )
+        UPDATE vector_deliveries AS ledger SET acked_rev = NULL FROM locked
+        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND ledger.doc_id = locked.doc_id
+        """,
+        {
+            "target": target,
+            "collection": collection,
+            "space_id": space_id,
+            "doc_ids": None if doc_ids is None else list(doc_ids),
+        },
     ).rowcount
 
 

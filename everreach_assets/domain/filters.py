@@ -52,7 +52,7 @@ def parse_filter(where: Mapping[str, object] | None) -> Filter | None:
     Raises:
         InvalidInput: outside the grammar; the message names the key or operator.
     """
-    if not where:
+    if where is None or where == {}:
         return None
     parsed = _parse(where, depth=0)
     if (comparisons := _count(parsed)) > MAX_COMPARISONS:
@@ -64,7 +64,7 @@ def _parse(where: object, depth: int) -> Filter:
     if depth > MAX_DEPTH:
         raise InvalidInput(f"where: nested deeper than {MAX_DEPTH}")
     if not isinstance(where, Mapping) or not where:
-        raise InvalidInput(f"where: expected a dict that is not empty, got {where!r}")
+        raise InvalidInput(f"where: expected a dict that is not empty, got a {type(where).__name__}")
     members: list[Filter] = []
     for key, value in where.items():
         if key in ("$and", "$or"):
@@ -77,7 +77,7 @@ def _parse(where: object, depth: int) -> Filter:
 
 
 def _parse_group(operator: Literal["$and", "$or"], value: object, depth: int) -> Filter:
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
         raise InvalidInput(f"where: {operator} takes a list of filters that is not empty")
     return _join(operator, [_parse(each, depth + 1) for each in value])
 
@@ -99,21 +99,19 @@ def _comparison(key: str, operator: object, operand: object) -> Comparison:
         return Comparison(key, operator, _values(key, operand, what))
     check_metadata({key: cast("MetadataValue", operand)}, what)
     if operator in RANGES and (isinstance(operand, bool) or not isinstance(operand, int | float)):
-        raise InvalidInput(f"{what}: {operator} takes a number, got {operand!r}")
+        raise InvalidInput(f"{what}: {operator} takes a number, got a {type(operand).__name__}")
     return Comparison(key, operator, cast("MetadataValue", operand))
 
 
 def _values(key: str, operand: object, what: str) -> tuple[MetadataValue, ...]:
-    if not isinstance(operand, Sequence) or isinstance(operand, str) or not operand:
+    if not isinstance(operand, Sequence) or isinstance(operand, str | bytes) or not operand:
         raise InvalidInput(f"{what}: $in and $nin take a list of values that is not empty")
     for each in operand:
         check_metadata({key: each}, what)
     kinds = {float if type(each) is int else type(each) for each in operand}
     if len(kinds) > 1:
         raise InvalidInput(f"{what}: the values of one list are of one type, got {sorted(k.__name__ for k in kinds)}")
-    # One numeric type for the whole list: Chroma refuses [1, 2.0], and 1 and 1.0 are one number here.
-    has_decimals = any(type(each) is float for each in operand)
-    return tuple(float(each) if has_decimals else each for each in operand)
+    return tuple(operand)
 
 
 def _join(operator: Literal["$and", "$or"], members: list[Filter]) -> Filter:

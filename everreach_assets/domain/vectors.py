@@ -23,8 +23,10 @@ METADATA_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,35}")
 METADATA_MAX_KEYS = 32
 METADATA_MAX_VALUE_BYTES = 8182
 """Chroma Cloud's limits: beyond them a row would be accepted here and fail at the sync (peers.md, 2.1)."""
-MAX_EXACT_INTEGER = 2**53
-"""Whole numbers beyond it are not the same number in JSON, in Chroma and in a double."""
+LARGEST_NUMBER = 2**53
+"""Beyond it 1e20 comes back from jsonb as a whole number that neither Chroma nor a double can hold."""
+SMALLEST_LENGTH, LARGEST_LENGTH = 1e-15, 1e15
+"""pgvector and Chroma square components in float32: beyond these a square vanishes or overflows, a distance is NaN."""
 
 Vector = npt.NDArray[np.float32]
 MetadataValue = str | int | float | bool
@@ -69,14 +71,17 @@ def check_vector(embedding: Sequence[float] | Vector, what: str) -> Vector:
         what: whose vector it is, for the message.
 
     Raises:
-        InvalidVector: wrong width, not numbers, NaN, infinite (also when rounded to float32), or only zeros, whose
-            cosine distance to anything is undefined.
+        InvalidVector: wrong width, not numbers, NaN, infinite (also when rounded to float32), or only zeros or of a
+            length so extreme that its cosine distance to anything is undefined.
     """
     try:
-        with np.errstate(over="ignore"):
-            vector = np.asarray(embedding, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise InvalidVector(f"{what}: the vector holds something that is not a number ({error})") from None
+        given = np.asarray(embedding)
+    except ValueError:  # rows of unequal length
+        given = np.asarray(None)
+    if given.dtype.kind not in "fiu":
+        raise InvalidVector(f"{what}: a vector is {WIDTH} numbers, this holds something else")
+    with np.errstate(over="ignore", under="ignore"):
+        vector = given.astype(np.float32, copy=False)
     if vector.shape != (WIDTH,):
         raise InvalidVector(f"{what}: a vector has {WIDTH} components, this has shape {vector.shape}")
     if not np.isfinite(vector).all():
@@ -84,6 +89,9 @@ def check_vector(embedding: Sequence[float] | Vector, what: str) -> Vector:
         raise InvalidVector(f"{what}: component {at} is {vector[at]}; NaN and infinite components are refused")
     if not vector.any():
         raise InvalidVector(f"{what}: every component is zero, and the zero vector is similar to nothing")
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if not SMALLEST_LENGTH <= length <= LARGEST_LENGTH:
+        raise InvalidVector(f"{what}: its length is {length:.3g}; scale it to 1, which leaves its direction as it was")
     return vector
 
 
@@ -92,8 +100,10 @@ def check_metadata(metadata: Metadata | None, what: str) -> dict[str, MetadataVa
 
     Raises:
         InvalidInput: too many keys, a key outside the grammar, a value that is nested, None, not finite, too long,
-            beyond exact whole numbers, or text with NUL or lone surrogates. The message names the key.
+            a number beyond 2^53, or text with NUL or lone surrogates. The message names the key.
     """
+    if not isinstance(metadata, Mapping | None):
+        raise InvalidInput(f"{what}: metadata is a dict, got a {type(metadata).__name__}")
     entries = dict(metadata or {})
     if len(entries) > METADATA_MAX_KEYS:
         raise InvalidInput(f"{what}: {len(entries)} metadata keys, the limit is {METADATA_MAX_KEYS}")
@@ -111,12 +121,13 @@ def check_documents(documents: Sequence[Document]) -> list[Document]:
     Raises:
         InvalidInput: an id twice, or anything that the checks above refuse; nothing is kept of the batch then.
     """
-    repeated = [doc_id for doc_id, times in Counter(each.doc_id for each in documents).items() if times > 1]
+    times_given = Counter(check_doc_id(each.doc_id) for each in documents)
+    repeated = [doc_id for doc_id, times in times_given.items() if times > 1]
     if repeated:
         raise InvalidInput(f"document id {repeated[0]!r} stands more than once in the batch ({len(repeated)} such ids)")
     return [
         Document(
-            check_doc_id(each.doc_id),
+            each.doc_id,
             check_vector(each.embedding, f"document {each.doc_id!r}"),
             check_metadata(each.metadata, f"document {each.doc_id!r}"),
             each.text_sha256,
@@ -130,10 +141,10 @@ def _value_fault(value: object) -> str | None:
     match value:
         case bool():
             return None
-        case int():
-            return None if abs(value) <= MAX_EXACT_INTEGER else "is beyond 2^53; store it as text"
-        case float():
-            return None if math.isfinite(value) else f"is {value}; leave the key out where there is no value"
+        case float() if not math.isfinite(value):
+            return f"is {value}; leave the key out where there is no value"
+        case int() | float():
+            return None if abs(value) <= LARGEST_NUMBER else "is beyond 2^53; store it as text"
         case str():
             return _text_fault(value)
         case None:
