@@ -98,6 +98,8 @@ def run(
             embedder = open_embedder(settings, database)
             vector_db = open_vector_db(settings, database, embedder)
             similar = _similar_posts(query, embedder, vector_db)
+        if posts:
+            _warn_of_the_sample(console, database)
         _print_counts(console, database, vector_db, embedder)
         _print_labels(console, database)
         _print_strategies(console, database)
@@ -173,6 +175,17 @@ def _similar_posts(query: str, embedder: Embedder, vector_db: VectorDB) -> list[
     if vector is None:
         return []
     return [(match.doc_id, match.distance) for match in vector_db.search(CONTENT.name, vector, SIMILAR_POSTS)]
+
+
+def _warn_of_the_sample(console: Console, database: Database) -> None:
+    with database.connection() as connection:
+        synthetic = post_rows.synthetic_posts(connection)
+    if synthetic:
+        console.print(
+            f"\nAmong your posts are the {synthetic:,} synthetic ones of the sample, in numbers and strategies too. "
+            "'make clean-data' removes all data; EVERREACH_HOME=another-folder keeps yours apart.",
+            style="bold",
+        )
 
 
 def _print_counts(console: Console, database: Database, vector_db: VectorDB, embedder: Embedder) -> None:

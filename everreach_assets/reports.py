@@ -18,7 +18,7 @@ def label_table(labels: Mapping[str, Mapping[str, int]]) -> str:
 def claim_table(claims: Sequence[Mapping[str, Any]]) -> str:
     """Claims with their effect as a ratio to the other posts, its interval, n, and the posts to look at."""
     return _table(
-        ["trait", "evidence", "x the others", "95 % interval", "n", "best", "worst"],
+        ["trait", "evidence", "times the others", "95 % interval", "n", "best", "worst"],
         [
             [
                 claim["trait"],

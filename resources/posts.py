@@ -66,3 +66,9 @@ def texts(connection: Connection, doc_ids: Sequence[str]) -> dict[str, str]:
         (list(doc_ids),),
     )
     return dict(rows.fetchall())
+
+
+def synthetic_posts(connection: Connection) -> int:
+    """Posts of the project's own sample."""
+    row = connection.execute("SELECT count(*) FROM actp_feedback_posts WHERE attributes ? 'synthetic'").fetchone()
+    return int(row[0]) if row else 0

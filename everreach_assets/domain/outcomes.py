@@ -158,18 +158,19 @@ def _judge(
 def _compare(post: ObservedPost, metric: str, value: float, reference: np.ndarray, name: str) -> Classification:
     median = float(np.median(reference))
     spread = max(1.4826 * float(np.median(np.abs(reference - median))), SMALLEST_SPREAD)
-    score = (math.log1p(value) - median) / spread
+    # Rounded before they are judged: through the logarithm and back, 150 is 1.4999999999999998 times 100.
+    score = round((math.log1p(value) - median) / spread, 6)
     typical = math.expm1(median)
-    multiple = value / max(typical, 1.0)
+    multiple = round(value / max(typical, 1.0), 6)
     return Classification(
         post.post_id,
         post.snapshot_seq,
         _label(score, multiple, value, typical, VIRAL_FLOOR[metric]),
-        f"{multiple:.2f} x the median {metric} of {len(reference)} {name} (z {score:+.2f})",
+        f"{multiple:.2f} times the median {metric} of {len(reference)} {name} (z {score:+.2f})",
         metric,
         value,
-        round(score, 6),
-        round(multiple, 6),
+        score,
+        multiple,
         len(reference),
     )
 

@@ -252,6 +252,7 @@ def _post(random: np.random.Generator, account: Account, number: int) -> tuple[R
         "niche": account.niche,
         "text": text,
         "published_at": published_at.isoformat(),
+        "synthetic": "yes",
     }
     audience = account.scale * float(random.lognormal(0.0, NOISE_SIGMA))
     if pattern.matches(style, post_type, published_at):

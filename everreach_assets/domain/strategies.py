@@ -25,8 +25,9 @@ from everreach_assets.domain.outcomes import SMALLEST_SPREAD
 
 BUILDER_VERSION = "1"
 
-MINIMUM_POSTS = 5
-"""On each side of a comparison: with fewer, one lucky post is the effect."""
+MINIMUM_POSTS = 8
+"""On each side of a comparison: with fewer, one lucky post is the effect. Of 300 strategies of the sample with its values
+shuffled within their accounts, 4 % had a rule; with five posts 6 %, more than the 5 % that are promised."""
 MINIMUM_OF_ACCOUNT = 5
 CONFIDENCE = 0.95
 EXEMPLARS = 3
@@ -85,7 +86,7 @@ class Claim:
 
     def __str__(self) -> str:
         low, high = (math.exp(bound) for bound in self.interval)
-        return f"{self.trait}: {self.ratio:.2f} x the others [{low:.2f}, {high:.2f}], n = {self.n}, {self.evidence}"
+        return f"{self.trait}: {self.ratio:.2f} times the others [{low:.2f}, {high:.2f}], n = {self.n}, {self.evidence}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def traits(outcome: LabelledOutcome) -> Iterator[str]:
         yield "opens with how to"
     if re.search(r"https?://", outcome.text):
         yield "has a link"
-    yield from (f"#{tag.lower()}" for tag in set(HASHTAG.findall(outcome.text)))
+    yield from {f"#{tag.lower()}" for tag in HASHTAG.findall(outcome.text)}
 
 
 def seeds(outcomes: Sequence[LabelledOutcome]) -> list[LabelledOutcome]:
@@ -226,7 +227,9 @@ def _typical_terms(
     """The terms that most set the posts apart: by their share among these posts, times log of their rarity in all."""
     counts = Counter(term for doc_id in members for term in _terms(by_id[doc_id].text))
     weights = {
-        term: count * math.log(len(by_id) / document_frequency[term]) for term, count in counts.items() if count > 1
+        term: count * math.log(len(by_id) / document_frequency[term])
+        for term, count in counts.items()
+        if count > 1 and document_frequency[term] < len(by_id)
     }
     best = sorted(weights, key=lambda term: (-weights[term], term))[:TOPIC_TERMS]
     return ", ".join(best) or "similar posts"
@@ -255,7 +258,7 @@ def _claim(trait: str, members: set[str], standing: Mapping[str, float], compari
 def _margin(ours: np.ndarray, others: np.ndarray, confidence: float) -> float:
     """Half the width of Welch's interval for a difference of means (Welch 1947, with Satterthwaite's freedom)."""
     a, b = ours.var(ddof=1) / len(ours), others.var(ddof=1) / len(others)
-    if a + b == 0:
-        return math.inf  # two constants: no spread, so nothing to judge an effect by
+    if math.sqrt(a + b) < 1e-9:  # two constants but for rounding: no spread, so nothing to judge an effect by
+        return math.inf
     freedom = (a + b) ** 2 / (a**2 / (len(ours) - 1) + b**2 / (len(others) - 1))
     return float(stdtrit(freedom, (1 + confidence) / 2) * math.sqrt(a + b))

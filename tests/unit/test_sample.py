@@ -115,7 +115,7 @@ def test_the_files_are_the_same_bytes_each_time_and_need_no_mapping(tmp_path: Pa
     with first["posts"].open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         rows = [RowMapper("posts", None).map(row) for row in reader]
-    assert all(row.metrics and not row.attributes for row in rows)
+    assert all(row.metrics and row.attributes == {"synthetic": "yes"} for row in rows)
 
 
 def test_another_seed_gives_another_sample_with_the_same_people_rules() -> None:
