@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,5 +30,7 @@ def claims_plot(claims: Sequence[Mapping[str, Any]]) -> str:
     axes.set_yticks(range(len(shown)), [f"{claim['trait']} (n={claim['n']})" for claim in shown], parse_math=False)
     axes.set_xlabel("times the other posts, 95 % interval")
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=80)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a hashtag may be of any script; a box stands for it
+        figure.savefig(picture, format="png", dpi=80)
     return f"![effects](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"

@@ -26,8 +26,8 @@ from everreach_assets.domain.outcomes import SMALLEST_SPREAD
 BUILDER_VERSION = "1"
 
 MINIMUM_POSTS = 8
-"""On each side of a comparison: with fewer, one lucky post is the effect. Of 300 strategies of the sample with its values
-shuffled within their accounts, 4 % had a rule; with five posts 6 %, more than the 5 % that are promised."""
+"""On each side of a comparison: with fewer, one lucky post is the effect. Of 300 strategies of the sample with its
+values shuffled within their accounts, 4 % had a rule; with five posts 6 %, more than the 5 % that are promised."""
 MINIMUM_OF_ACCOUNT = 5
 CONFIDENCE = 0.95
 EXEMPLARS = 3

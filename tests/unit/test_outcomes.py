@@ -1,0 +1,265 @@
+"""Labels of posts: formulas by hand, thresholds on both sides, and that only earlier posts count."""
+
+import dataclasses
+import math
+import time
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everreach_assets.domain.outcomes import (
+    REFERENCE_POSTS,
+    Classification,
+    ObservedPost,
+    classify,
+    primary_metric,
+)
+
+DAY = 86_400.0
+
+
+def post(number: int, views: float | None = None, **changes: object) -> ObservedPost:
+    """The post of that day."""
+    plain = ObservedPost(
+        f"p{number:05d}", "ann", "video", number * DAY, number, {} if views is None else {"views": views}
+    )
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def history(*views: float) -> list[ObservedPost]:
+    return [post(number, each) for number, each in enumerate(views)]
+
+
+def last(posts: list[ObservedPost]) -> Classification:
+    """The classification of the post published last."""
+    return classify(posts)[-1]
+
+
+def judged(earlier: list[float], value: float, metric: str = "views") -> Classification:
+    posts = [post(number, metrics={metric: each}) for number, each in enumerate([*earlier, value])]
+    return last(posts)
+
+
+# --- formulas by hand -------------------------------------------------------------------------------------------
+
+
+def test_score_and_multiple_are_as_worked_out_by_hand() -> None:
+    """1 + views: 100 five times and 1000 five times. The median of the logs is ln sqrt(100 * 1000), typical 315.2278.
+
+    Each log lies ln(sqrt 10) = 1.151293 from it: spread 1.4826 * 1.151293 = 1.706907. For 3,000 views:
+    z = (ln 3001 - ln 316.2278) / 1.706907 = 1.318314; multiple = 3000 / 315.2278 = 9.516928.
+    """
+    result = judged([99.0] * 5 + [999.0] * 5, 3_000.0)
+    assert result.score == pytest.approx(1.318314, abs=2e-6)
+    assert result.multiple == pytest.approx(9.516928, abs=2e-6)
+    assert (result.label, result.metric, result.value, result.reference_posts) == ("hit", "views", 3_000.0, 10)
+    assert result.reason == "9.52 times the median views of 10 earlier video posts of the account (z +1.32)"
+
+
+@pytest.mark.parametrize(
+    ("earlier", "value", "label"),
+    [
+        # A steady history: the spread is its floor, 0.25, and the multiples decide.
+        (1_000, 3_000, "viral"),
+        (1_000, 2_999, "hit"),
+        (1_000, 1_500, "hit"),
+        (1_000, 1_499, "average"),
+        (1_000, 1_000, "average"),
+        (100, 85, "average"),  # ln(86 / 101) / 0.25 = -0.643
+        (100, 84, "underperform"),  # ln(85 / 101) / 0.25 = -0.690
+        (100, 51, "underperform"),
+        (100, 50, "flop"),
+        (100, 0, "flop"),
+        # A tiny account's best day: three times the median is not enough below the floor.
+        (300, 999, "hit"),
+        (300, 1_000, "viral"),
+    ],
+)
+def test_the_multiples_decide_on_a_steady_account(earlier: float, value: float, label: str) -> None:
+    assert judged([earlier] * 10, value).label == label
+
+
+UNSTEADY = [99.0] * 5 + [9_999.0] * 5
+MEDIAN, SPREAD = math.log(1_000), 1.4826 * math.log(10)
+
+
+@pytest.mark.parametrize(
+    ("score", "inside", "outside"),
+    [
+        (2.0, "viral", "hit"),
+        (1.0, "hit", "average"),
+        (-0.67, "underperform", "average"),
+        (-1.28, "flop", "underperform"),
+    ],
+)
+def test_the_scores_decide_on_an_unsteady_account(score: float, inside: str, outside: str) -> None:
+    bound = math.expm1(MEDIAN + score * SPREAD)
+    towards_the_median = -1 if score > 0 else 1
+    assert judged(UNSTEADY, bound - towards_the_median * bound * 1e-4).label == inside
+    assert judged(UNSTEADY, bound + towards_the_median * bound * 1e-4).label == outside
+
+
+@pytest.mark.parametrize(
+    ("typical", "times"), [(typical, times) for typical in (7, 100, 333, 12_345) for times in (3.0, 1.5, 0.5)]
+)
+def test_a_multiple_that_is_reached_exactly_counts(typical: int, times: float) -> None:
+    """The logarithm and back again must not cost the last digit."""
+    exact, label = typical * times, {3.0: {"viral", "hit"}, 1.5: {"hit"}, 0.5: {"flop"}}[times]
+    result = judged([float(typical)] * 10, exact)
+    assert result.multiple == times
+    assert result.label in label
+
+
+def test_the_floor_of_interactions_is_their_own() -> None:
+    assert judged([10.0] * 10, 49.0, "likes").label == "hit"
+    assert judged([10.0] * 10, 50.0, "likes").label == "viral"
+
+
+def test_nothing_is_no_flop_where_the_typical_post_has_nothing() -> None:
+    assert judged([0.0] * 10, 0.0).label == "average"
+    assert judged([0.0] * 8 + [500.0] * 2, 0.0).label == "average"
+    assert judged([0.0] * 10, 5_000.0).label == "viral"
+    assert judged([0.0] * 10, 5_000.0).multiple == 5_000.0  # of one view: there is no median to divide by
+
+
+# --- what a post is judged by -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"views": 10, "likes": 3}, ("views", 10.0)),
+        ({"plays": 1, "reach": 2, "impressions": 3}, ("impressions", 3.0)),
+        ({"views": 0, "likes": 99}, ("views", 0.0)),
+        ({"likes": 5, "comments": 4, "shares": 3, "saves": 2, "clicks": 1}, ("interactions", 5 + 8 + 9 + 6 + 1.0)),
+        ({"reactions": 7, "likes": 5, "comments": 1}, ("interactions", 9.0)),
+        ({"score": 12, "comments": 2}, ("interactions", 16.0)),
+        ({"followers": 1_000}, None),
+        ({"dislikes": 5, "angries": 2}, None),
+        ({}, None),
+    ],
+)
+def test_reach_comes_before_interactions(metrics: dict[str, float], expected: tuple[str, float] | None) -> None:
+    assert primary_metric(metrics) == expected
+
+
+def test_a_post_without_a_usable_metric_says_so_and_is_no_reference() -> None:
+    posts = [*history(*[100.0] * 9), post(9, metrics={"followers": 5}), post(10, 100.0)]
+    *_, unknown, after = classify(posts)
+    assert (unknown.label, unknown.metric, unknown.reason) == ("insufficient_data", None, "no usable metric is known")
+    assert after.label == "insufficient_data"
+
+
+def test_views_are_never_compared_with_interactions() -> None:
+    posts = [post(number, metrics={"likes": 5}) for number in range(30)] + [post(30, 10_000.0)]
+    assert last(posts).label == "insufficient_data"
+
+
+# --- which posts are the reference ------------------------------------------------------------------------------
+
+
+def test_nine_earlier_posts_of_an_account_are_too_few_and_ten_are_enough() -> None:
+    assert judged([100.0] * 9, 100.0).label == "insufficient_data"
+    assert judged([100.0] * 9, 100.0).reason == "fewer than 10 earlier posts of the account and 20 of the platform"
+    assert judged([100.0] * 10, 100.0).label == "average"
+
+
+def test_the_same_type_comes_first_then_the_account_then_the_platform() -> None:
+    images = [post(number, 10.0, post_type="image") for number in range(10)]
+    videos = [post(10 + number, 1_000.0) for number in range(10)]
+    others = [post(20 + number, 50_000.0, account="bob") for number in range(10)]
+    posts = [*images, *videos, *others]
+    assert last([*posts, post(90, 1_000.0)]).reason.startswith("1.00 times the median views of 10 earlier video posts")
+    of_account = last([*posts, post(90, 1_000.0, post_type="story")])
+    assert "of 20 earlier posts of the account" in of_account.reason
+    of_platform = last([*posts, post(90, 1_000.0, account="eve")])
+    assert "of 30 earlier posts of the platform" in of_platform.reason
+    assert last([*videos[:9], *others, post(90, 1.0, account="eve")]).label == "insufficient_data"
+
+
+def test_the_scale_of_another_account_does_not_matter() -> None:
+    own = history(*[100.0, 120.0, 80.0] * 5)
+    others = [post(number, 10.0**6, account="bob", post_id=f"b{number}") for number in range(15)]
+    assert classify(own)[10:] == [each for each in classify([*own, *others]) if each.post_id.startswith("p")][10:]
+
+
+def test_only_posts_of_the_last_180_days_count() -> None:
+    posts = [*history(*[100.0] * 10)]
+    assert last([*posts, post(180, 100.0)]).reference_posts == 10  # day 0 is 180 days ago to the second
+    assert last([*posts, post(180, 100.0, at=180 * DAY + 1)]).label == "insufficient_data"
+
+
+def test_only_the_last_hundred_posts_count() -> None:
+    posts = [post(number, 10.0, at=float(number)) for number in range(50)]
+    posts += [post(number, 1_000.0, at=float(number)) for number in range(50, 150)]
+    result = last([*posts, post(150, 1_000.0, at=150.0)])
+    assert (result.reference_posts, result.multiple) == (REFERENCE_POSTS, 1.0)
+
+
+POSTS = st.lists(
+    st.builds(
+        lambda account, kind, day, views, likes: (account, kind, day, views, likes),
+        st.sampled_from(["ann", "bob", ""]),
+        st.sampled_from(["video", "image"]),
+        st.integers(0, 400),
+        st.one_of(st.none(), st.integers(0, 10**6)),
+        st.integers(0, 1_000),
+    ),
+    max_size=80,
+).map(
+    lambda rows: [
+        ObservedPost(
+            f"p{number}",
+            account,
+            kind,
+            day * DAY,
+            number,
+            {"likes": likes} | ({} if views is None else {"views": views}),
+        )
+        for number, (account, kind, day, views, likes) in enumerate(rows)
+    ]
+)
+
+
+@given(POSTS, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_the_order_of_the_posts_does_not_matter(posts: list[ObservedPost], random: Random) -> None:
+    shuffled = list(posts)
+    random.shuffle(shuffled)
+    assert classify(shuffled) == classify(posts)
+
+
+@given(POSTS, POSTS)
+@settings(max_examples=60, deadline=None)
+def test_later_posts_change_no_label(posts: list[ObservedPost], later: list[ObservedPost]) -> None:
+    later = [dataclasses.replace(each, post_id=f"later-{each.post_id}", at=each.at + 401 * DAY) for each in later]
+    assert classify([*posts, *later])[: len(posts)] == classify(posts)
+
+
+@given(POSTS)
+@settings(max_examples=60, deadline=None)
+def test_every_post_has_one_label_and_finite_numbers(posts: list[ObservedPost]) -> None:
+    labels = classify(posts)
+    assert sorted(each.post_id for each in labels) == sorted(each.post_id for each in posts)
+    for each in labels:
+        assert (each.score is None) == (each.multiple is None) == (each.label == "insufficient_data")
+        assert each.score is None or math.isfinite(each.score)
+
+
+def test_no_posts_have_no_labels() -> None:
+    assert classify([]) == []
+
+
+def test_fifty_thousand_posts_are_labelled_in_one_call() -> None:
+    posts = [
+        post(number, float(views), account=f"account {number % 40}", at=number * 300.0)
+        for number, views in enumerate(np.random.default_rng(0).lognormal(8, 1.5, 50_000))
+    ]
+    start = time.perf_counter()
+    labels = classify(posts)
+    assert time.perf_counter() - start < 60
+    assert len(labels) == 50_000
+    assert {each.label for each in labels} >= {"viral", "hit", "average", "underperform", "flop"}

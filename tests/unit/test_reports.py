@@ -1,0 +1,57 @@
+"""Tables and pictures for people."""
+
+import base64
+import math
+import re
+
+from everreach_assets.plots import claims_plot
+from everreach_assets.reports import claim_table, label_table
+
+CLAIM = {
+    "trait": "type thread",
+    "evidence": "rule",
+    "effect": math.log(2),
+    "interval": [math.log(1.5), math.log(2.5)],
+    "n": 12,
+    "exemplars": ["x:a", "x:b"],
+    "counter_exemplars": ["x:z"],
+}
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()]
+
+
+def test_labels_are_a_row_a_platform_in_the_order_of_names() -> None:
+    head, rule, *body = rows(label_table({"x": {"viral": 2, "flop": 1}, "facebook": {"insufficient_data": 7}}))
+    assert head == ["platform", "viral", "hit", "average", "underperform", "flop", "insufficient_data"]
+    assert set(rule) == {"---"}
+    assert body == [["facebook", "0", "0", "0", "0", "0", "7"], ["x", "2", "0", "0", "0", "1", "0"]]
+
+
+def test_claims_are_ratios_with_their_evidence() -> None:
+    *_, row = rows(claim_table([CLAIM]))
+    assert row == ["type thread", "rule", "2.00", "1.50 to 2.50", "12", "x:a, x:b", "x:z"]
+
+
+def test_a_bar_in_a_cell_breaks_no_table() -> None:
+    *_, row = rows(claim_table([CLAIM | {"trait": "topic: this | that"}]))
+    assert len(row) == 7
+    assert row[0] == r"topic: this \| that"
+
+
+def test_no_rows_are_a_head_alone() -> None:
+    assert len(rows(claim_table([]))) == 2
+    assert len(rows(label_table({}))) == 2
+
+
+def test_the_picture_is_a_png_inside_markdown() -> None:
+    picture = claims_plot([CLAIM, CLAIM | {"trait": "#$weird_tag$ | 日本", "evidence": "hypothesis"}] * 20)
+    found = re.fullmatch(r"!\[effects\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", picture)
+    assert found
+    assert base64.b64decode(found[1]).startswith(b"\x89PNG")
+    assert len(picture) < 200_000  # it is stored with every materialisation
+
+
+def test_no_claims_are_no_picture() -> None:
+    assert claims_plot([]) == "no claims yet"
