@@ -155,7 +155,8 @@ class ChromaIndex:
     @functools.cached_property
     def _client(self) -> ClientAPI:
         # The client asks the server while it is made, without a deadline: ask before it does.
-        httpx.get(f"http://{self._host}:{self._port}/api/v2/heartbeat", timeout=self._request_seconds)
+        address = f"http://{self._host}:{self._port}/api/v2/heartbeat"
+        httpx.get(address, timeout=self._request_seconds).raise_for_status()
         client = chromadb.HttpClient(
             host=self._host, port=self._port, settings=ChromaSettings(anonymized_telemetry=False)
         )
