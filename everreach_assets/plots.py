@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 MOST_CLAIMS = 15
 RULE_COLOUR, HYPOTHESIS_COLOUR = "#1b7f5c", "#b8b8b8"
@@ -27,6 +28,10 @@ def claims_plot(claims: Sequence[Mapping[str, Any]]) -> str:
         axes.plot([math.exp(claim["effect"])], [row], "o", color=colour)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_yticks(range(len(shown)), [f"{claim['trait']} (n={claim['n']})" for claim in shown], parse_math=False)
     axes.set_xlabel("times the other posts, 95 % interval")
     picture = io.BytesIO()

@@ -1,0 +1,97 @@
+"""What a person sees in a browser after `everreach run` and `everreach up`: the graph, the runs, the strategies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+CHROMIUM = "/usr/bin/chromium"
+OFFLINE = [
+    "--no-sandbox",  # as root, in CI
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The UI of `everreach up` on a folder in which `everreach run` ran before."""
+    folder = tmp_path_factory.mktemp("ui")
+    port = free_port()
+    environment = os.environ | {
+        "EVERREACH_HOME": str(folder / "home"),
+        "EVERREACH_WEBSERVER_PORT": str(port),
+        "CHROMA_PORT": str(free_port()),
+    }
+    everreach = Path(sys.executable).with_name("everreach")
+    subprocess.run([everreach, "run"], env=environment, check=True, capture_output=True)
+    log = folder / "up.log"
+    with log.open("wb") as output:
+        command = subprocess.Popen([everreach, "up"], env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while "Ready" not in log.read_text():
+            assert command.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        command.send_signal(signal.SIGINT)
+        assert command.wait(60) == 0
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Page]:
+    if not Path(CHROMIUM).exists():
+        if os.environ.get("CI"):
+            pytest.fail(f"{CHROMIUM} is missing: .ci/run installs Debian's package chromium")
+        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium to look at the UI")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        page = browser.new_page(base_url=address, viewport={"width": 1500, "height": 950})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        yield page
+        browser.close()
+
+
+def test_the_lineage_shows_the_three_groups(page: Page) -> None:
+    page.goto("/asset-groups/")
+    for group in ("sources", "feedback", "vectors"):
+        expect(page.get_by_text(group, exact=True).first).to_be_visible()
+
+
+def test_the_runs_of_the_main_job_are_there_and_succeeded(page: Page) -> None:
+    page.goto("/runs")
+    expect(page.get_by_text("memory_refresh_job").first).to_be_visible()
+    expect(page.get_by_text("partition: youtube").first).to_be_visible()
+    expect(page.get_by_text("Success")).to_have_count(6)
+
+
+def test_a_strategy_shows_its_claims_and_their_plot(page: Page) -> None:
+    page.goto("/assets/feedback/strategies")
+    expect(page.get_by_text("strategy_id").first).to_be_visible()
+    expect(page.get_by_text("opens with a number").first).to_be_visible()
+    page.get_by_text("[Show Markdown]").last.click()
+    plot = page.locator("img[alt=effects]").first
+    expect(plot).to_be_attached()
+    assert plot.evaluate("image => image.naturalWidth") > 100
+
+
+def test_the_sensor_and_both_schedules_are_listed(page: Page) -> None:
+    page.goto("/automation")
+    for name in ("strategy_rebuild_sensor", "memory_refresh_job_schedule", "strategy_refresh_schedule"):
+        expect(page.get_by_text(name).first).to_be_visible()
