@@ -30,7 +30,7 @@ class EmbeddingReport:
         unchanged: documents whose text had its vector already.
         without_text: documents in which nothing was left to embed.
         metadata_changed: vectors that only got other metadata.
-        deleted: vectors whose document is gone.
+        deleted: vectors whose document, or its text, is gone.
         mended_in_index: rows that the index had lost or kept and that were sent or removed again.
         redactions: spans that the scrubber took out, by kind.
         space: what the vectors are of, such as `openai/text-embedding-3-small`.
@@ -74,6 +74,9 @@ def embed_collection(
     else:
         batches = _embedded_batches(scope, database, embedder, redactions)
         embedded = vector_db.upsert_stream(collection, batches, new=pending)
+    if embedded < pending:
+        with database.transaction() as connection:
+            deleted += documents.delete_outdated(connection, scope)
     return EmbeddingReport(
         collection=collection,
         space=str(embedder.space_of(collection)),

@@ -166,6 +166,23 @@ def delete_gone(connection: Connection, scope: Scope) -> int:
     )
 
 
+def delete_outdated(connection: Connection, scope: Scope) -> int:
+    """Delete the vectors of another text than their document has; answers how many.
+
+    After the embedding these are the documents in whose new text nothing was left to embed.
+    """
+    return _write_noting(
+        connection,
+        scope,
+        """
+        DELETE FROM vector_embeddings AS stored USING {view} AS documents
+        WHERE stored.collection = %(collection)s AND stored.doc_id = documents.doc_id AND {is_other_text}
+        RETURNING stored.doc_id, nextval('vector_revisions') AS rev
+        """,
+        is_deletion=True,
+    )
+
+
 def _write_noting(connection: Connection, scope: Scope, statement: str, *, is_deletion: bool = False) -> int:
     """Run a writing statement that returns `doc_id, rev`, note the changes for each target, answer their number."""
     noting = sql.SQL(

@@ -120,7 +120,8 @@ def cited_posts_that_are_gone(connection: Connection) -> int:
     row = connection.execute(
         """
         SELECT count(*) FROM (
-            SELECT DISTINCT jsonb_array_elements_text(claim -> 'exemplars' || claim -> 'counter_exemplars') AS doc_id
+            SELECT DISTINCT jsonb_array_elements_text(
+                (claim -> 'exemplars') || (claim -> 'counter_exemplars')) AS doc_id
             FROM actp_feedback_strategy CROSS JOIN LATERAL jsonb_array_elements(strategy -> 'claims') AS claim
         ) AS cited
         WHERE NOT EXISTS (
