@@ -9,7 +9,7 @@ from everreach_assets.partitions import platforms
 
 memory_refresh_job = dg.define_asset_job(
     "memory_refresh_job",
-    selection=dg.AssetSelection.groups("sources", "vectors")
+    selection=dg.AssetSelection.groups("sources", "vectors", include_sources=True)
     | dg.AssetSelection.assets(["feedback", "outcome_classifications"]),
     description="Label new outcomes, embed new and changed texts, mend the indexes.",
 )

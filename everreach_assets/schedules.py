@@ -8,6 +8,7 @@ from everreach_assets.jobs import memory_refresh_job, strategy_rebuild_job
 from everreach_assets.partitions import platforms
 
 memory_refresh_schedule = dg.ScheduleDefinition(
+    name="memory_refresh_schedule",
     job=memory_refresh_job,
     cron_schedule="7 * * * *",  # not on the hour, when everybody's schedules run
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -1,0 +1,380 @@
+"""What Dagster sees: the graph, full runs through it on real servers, and the sensor."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from psycopg.types.json import Jsonb
+
+from everreach_assets.build import build_definitions
+from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
+from everreach_assets.domain.rebuilds import FIRST_BACKOFF
+from everreach_assets.domain.sample import make_sample, write_sample
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
+from everreach_assets.domain.strategies import BUILDER_VERSION
+from everreach_assets.schedules import strategy_refresh_schedule
+from resources import prospects
+from resources.chroma_index import ChromaIndex
+from resources.database import Database
+from resources.embedder import Embedder
+from resources.hnsw_index import HnswIndex
+from resources.intake import ingest_file
+from resources.vector_db import VectorDB
+from resources.vector_index import VectorIndex
+from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as opened:
+        yield opened
+
+
+# --- the graph --------------------------------------------------------------------------------------------------
+
+GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
+    "sources/lessons": ([], "sources", {"postgres"}, None),
+    "sources/outcomes": ([], "sources", {"postgres"}, None),
+    "sources/posts": ([], "sources", {"postgres"}, None),
+    "sources/prospects": ([], "sources", {"postgres"}, None),
+    "feedback/outcome_classifications": (
+        ["sources/outcomes", "sources/posts"],
+        "feedback",
+        {"python", "postgres"},
+        CLASSIFIER_VERSION,
+    ),
+    "feedback/strategies": (
+        ["feedback/outcome_classifications", "vectors/outcome_embeddings"],
+        "feedback",
+        {"python", "postgres"},
+        BUILDER_VERSION,
+    ),
+    "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+    "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+    "vectors/outcome_embeddings": (
+        ["feedback/outcome_classifications", "vectors/content_embeddings"],
+        "vectors",
+        {"postgres", "chroma"},
+        SCRUBBER_VERSION,
+    ),
+    "vectors/prospect_embeddings": (["sources/prospects"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+}
+"""Of each asset: what it depends on, its group, its kinds, its code version."""
+
+JOBS = {
+    "memory_refresh_job": set(GRAPH) - {"feedback/strategies"},
+    "strategy_rebuild_job": {
+        "feedback/outcome_classifications",
+        "feedback/strategies",
+        "vectors/content_embeddings",
+        "vectors/outcome_embeddings",
+    },
+}
+
+
+def test_the_definitions_load(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_the_graph_is_as_it_is_drawn_in_the_docs(definitions: dg.Definitions) -> None:
+    found = {
+        spec.key.to_user_string(): (
+            sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            spec.group_name,
+            set(spec.kinds),
+            spec.code_version,
+        )
+        for spec in definitions.resolve_all_asset_specs()
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_has_an_owner_and_says_what_its_rows_are(definitions: dg.Definitions) -> None:
+    for spec in definitions.resolve_all_asset_specs():
+        assert spec.owners == ["team:everreach"], spec.key
+        assert (spec.description or "").startswith("One row is "), spec.key
+
+
+def test_strategies_are_partitioned_by_platform_and_nothing_else_is(definitions: dg.Definitions) -> None:
+    partitioned = {
+        spec.key.to_user_string(): spec.partitions_def
+        for spec in definitions.resolve_all_asset_specs()
+        if spec.partitions_def is not None
+    }
+    assert partitioned == {"feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms")}
+
+
+def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
+    keys = definitions.resolve_asset_graph().asset_check_keys
+    assert {(key.asset_key.to_user_string(), key.name) for key in keys} == {
+        ("feedback/outcome_classifications", "every_outcome_is_in_one_label_history"),
+        ("feedback/strategies", "every_strategy_cites_its_outcomes"),
+        *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
+    }
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_jobs_hold_their_assets(definitions: dg.Definitions, name: str) -> None:
+    selected = definitions.resolve_job_def(name).asset_layer.selected_asset_keys
+    assert {key.to_user_string() for key in selected} == JOBS[name]
+
+
+def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.Definitions) -> None:
+    schedules = {
+        name: definitions.resolve_schedule_def(name)
+        for name in ("memory_refresh_schedule", "strategy_refresh_schedule")
+    }
+    assert {name: (each.cron_schedule, each.job_name) for name, each in schedules.items()} == {
+        "memory_refresh_schedule": ("7 * * * *", "memory_refresh_job"),
+        "strategy_refresh_schedule": ("37 3 * * 1", "strategy_rebuild_job"),
+    }
+    assert {each.default_status for each in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
+    assert {each.execution_timezone or "UTC" for each in schedules.values()} == {"UTC"}
+    sensor = definitions.resolve_sensor_def("strategy_rebuild_sensor")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert [target.job_name for target in sensor.targets] == ["strategy_rebuild_job"]
+
+
+def test_the_weekly_schedule_rebuilds_each_platform_at_its_first_new_outcome(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:  # a schedule opens its instance by reference
+        instance.add_dynamic_partitions("platforms", ["x", "tiktok"])
+        with dg.build_schedule_context(instance=instance) as context:
+            answer = strategy_refresh_schedule(context)
+            assert isinstance(answer, Iterator)
+            requests = [each for each in answer if isinstance(each, dg.RunRequest)]
+    assert {request.partition_key for request in requests} == {"x", "tiktok"}
+    for request in requests:
+        assert request.run_config == {"ops": {"feedback__strategies": {"config": {"minimum_new_outcomes": 1}}}}
+
+
+# --- full runs --------------------------------------------------------------------------------------------------
+
+
+class Project:
+    """The definitions on real adapters, with the sample in the database."""
+
+    def __init__(self, database: Database, index: VectorIndex, instance: dg.DagsterInstance) -> None:
+        with database.connection() as connection:
+            embedder = Embedder(known_names=prospects.names(connection))
+        self.vector_db = VectorDB(database, index, embedder.space_of)
+        self.instance = instance
+        self.definitions = build_definitions({"database": database, "embedder": embedder, "vector_db": self.vector_db})
+
+    def run(self, job: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+        result = self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, partition_key=partition, run_config=QUIET
+        )
+        assert result.success
+        assert all(each.passed for each in result.get_asset_check_evaluations())
+        return result
+
+
+def ingest_sample(database: Database, folder: Path) -> None:
+    for kind, path in write_sample(folder).items():
+        assert ingest_file(database, kind, path).rejected == 0
+
+
+def metadata_of(result: dg.ExecuteInProcessResult) -> dict[str, Mapping[str, Any]]:
+    """What each materialisation and observation of a run says, by asset."""
+    said = [
+        (each.asset_key, each.metadata) for each in map(_materialisation, result.get_asset_materialization_events())
+    ]
+    for event in result.get_asset_observation_events():
+        observation = event.asset_observation_data.asset_observation
+        said.append((observation.asset_key, observation.metadata))
+    return {
+        asset_key.to_user_string(): {name: value.value for name, value in metadata.items()}
+        for asset_key, metadata in said
+    }
+
+
+def _materialisation(event: dg.DagsterEvent) -> dg.AssetMaterialization:
+    return event.step_materialization_data.materialization
+
+
+@pytest.fixture(params=["chroma", "pgvector"])
+def project(
+    request: pytest.FixtureRequest, database: Database, instance: dg.DagsterInstance, tmp_path: Path
+) -> Project:
+    ingest_sample(database, tmp_path)
+    if request.param == "pgvector":
+        return Project(database, HnswIndex(database), instance)
+    index = ChromaIndex(database, *request.getfixturevalue("chroma_server"))
+    for each in index._client.list_collections():
+        index._client.delete_collection(each.name)
+    return Project(database, index, instance)
+
+
+def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(project: Project) -> None:
+    sample = make_sample()
+    posts, observations = len(sample.posts), len(sample.posts) + len(sample.outcomes)
+    first = project.run("memory_refresh_job")
+    metadata = metadata_of(first)
+    assert {asset: counts["dagster/row_count"] for asset, counts in metadata.items()} == {
+        "sources/posts": posts,
+        "sources/outcomes": observations,
+        "sources/prospects": 60,
+        "sources/lessons": 20,
+        "feedback/outcome_classifications": posts,
+        "vectors/content_embeddings": posts,
+        "vectors/outcome_embeddings": posts,
+        "vectors/prospect_embeddings": 60,
+        "vectors/lesson_embeddings": 20,
+    }
+    assert metadata["feedback/outcome_classifications"]["new_snapshots"] == observations
+    assert metadata["vectors/prospect_embeddings"]["redactions"].keys() == {"email", "phone", "name"}
+    assert len(list(first.get_asset_check_evaluations())) == 5
+
+    again = metadata_of(project.run("memory_refresh_job"))
+    for name in COLLECTIONS:
+        counts = again[f"vectors/{name}"]
+        assert counts["summary"].startswith("nothing to embed")
+        assert (counts["inserted"], counts["deleted"], counts["metadata_changed"], counts["mended_in_index"]) == (
+            0,
+        ) * 4
+        assert counts["skipped_unchanged"] == counts["dagster/row_count"]
+    assert again["feedback/outcome_classifications"]["new_snapshots"] == 0
+
+    project.instance.add_dynamic_partitions("platforms", PLATFORMS)
+    built = metadata_of(project.run("strategy_rebuild_job", "tiktok"))["feedback/strategies"]
+    assert (built["inserted"], built["dagster/partition_row_count"]) == (1, 1)
+    assert "opens with a question" in built["summary"]
+    assert built["effects"].startswith("![effects](data:image/png;base64,")
+    unchanged = metadata_of(project.run("strategy_rebuild_job", "tiktok"))["feedback/strategies"]
+    assert (unchanged["inserted"], unchanged["new_outcomes"]) == (0, 0)
+    assert unchanged["strategy_id"] == built["strategy_id"]
+
+
+def test_no_personal_data_of_the_sample_is_in_dagsters_records(
+    database: Database, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    ingest_sample(database, tmp_path)
+    project = Project(database, HnswIndex(database), instance)
+    records = "".join(str(event) for event in project.run("memory_refresh_job").all_events)
+    for prospect in make_sample().prospects:
+        assert str(prospect["email"]) not in records
+        assert str(prospect["phone"]) not in records
+        assert str(prospect["name"]) not in records
+
+
+# --- the sensor -------------------------------------------------------------------------------------------------
+
+
+def record_outcomes(database: Database, outcomes: int, platform: str = "x") -> None:
+    with database.transaction() as connection:
+        for number in range(outcomes):
+            connection.execute(
+                "INSERT INTO actp_feedback_posts (platform, post_id, text_sha256) VALUES (%s, %s, '')",
+                (platform, f"p{number}"),
+            )
+            connection.execute(
+                "INSERT INTO outcome_snapshots (platform, post_id, observed_at, metrics) VALUES (%s, %s, now(), %s)",
+                (platform, f"p{number}", Jsonb({"views": number})),
+            )
+
+
+def tick(database: Database, instance: dg.DagsterInstance) -> dg.SensorResult:
+    """One evaluation of the sensor; what it asks to add is added, as the daemon does."""
+    with dg.build_sensor_context(instance=instance, definitions=build_definitions({"database": database})) as context:
+        result = strategy_rebuild_sensor(context, database=database)
+    assert isinstance(result, dg.SensorResult)
+    for request in result.dynamic_partitions_requests or []:
+        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+    return result
+
+
+def reason(result: dg.SensorResult) -> str | None:
+    return result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
+
+
+def test_nine_new_outcomes_ask_for_nothing_and_say_so(database: Database, instance: dg.DagsterInstance) -> None:
+    record_outcomes(database, 9)
+    result = tick(database, instance)
+    assert not result.run_requests
+    assert reason(result) == "9 of 10 new outcomes on x"
+    assert instance.get_dynamic_partitions("platforms") == ["x"]
+
+
+def test_ten_new_outcomes_ask_for_one_run_of_the_platform(database: Database, instance: dg.DagsterInstance) -> None:
+    record_outcomes(database, 10)
+    record_outcomes(database, 3, "tiktok")
+    result = tick(database, instance)
+    assert [(each.partition_key, each.run_key) for each in result.run_requests or []] == [("x", None)]
+    assert sorted(instance.get_dynamic_partitions("platforms")) == ["tiktok", "x"]
+    assert not tick(database, instance).dynamic_partitions_requests
+
+
+def test_nothing_at_all_is_skipped(database: Database, instance: dg.DagsterInstance) -> None:
+    assert reason(tick(database, instance)) == "no new outcomes"
+
+
+@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
+def test_a_run_under_way_is_waited_for(
+    database: Database, instance: dg.DagsterInstance, definitions: dg.Definitions, status: str
+) -> None:
+    record_outcomes(database, 10)
+    instance.create_run_for_job(
+        definitions.resolve_job_def("strategy_rebuild_job"),
+        status=dg.DagsterRunStatus[status],
+        tags={"dagster/partition": "x"},
+    )
+    result = tick(database, instance)
+    assert not result.run_requests
+    assert reason(result) == "10 new outcomes on x, a rebuild is under way"
+
+
+def test_a_run_of_another_platform_is_not_waited_for(
+    database: Database, instance: dg.DagsterInstance, definitions: dg.Definitions
+) -> None:
+    record_outcomes(database, 10)
+    instance.create_run_for_job(
+        definitions.resolve_job_def("strategy_rebuild_job"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": "tiktok"},
+    )
+    assert [each.partition_key for each in tick(database, instance).run_requests or []] == ["x"]
+
+
+def test_after_a_failed_run_it_waits_and_then_asks_again(
+    database: Database, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_outcomes(database, 10)
+    tick(database, instance)
+    broken = build_definitions({"database": database, "embedder": object(), "vector_db": object()})
+    for failures in (1, 2):
+        result = broken.resolve_job_def("strategy_rebuild_job").execute_in_process(
+            instance=instance, partition_key="x", run_config=QUIET, raise_on_error=False
+        )
+        assert not result.success
+        waiting = tick(database, instance)
+        assert not waiting.run_requests
+        assert (reason(waiting) or "").startswith(f"10 new outcomes on x, {failures} rebuilds failed; again at ")
+    later = 2 * FIRST_BACKOFF + dt.timedelta(seconds=1)
+
+    class Later(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Later":
+            return super().now(tz) + later
+
+    monkeypatch.setattr("sensors.strategy_rebuild_sensor.dt.datetime", Later)
+    assert [each.partition_key for each in tick(database, instance).run_requests or []] == ["x"]
+
+
+def test_what_the_sensor_asked_for_is_done_once(database: Database, instance: dg.DagsterInstance) -> None:
+    record_outcomes(database, 10)
+    project = Project(database, HnswIndex(database), instance)
+    (request,) = tick(database, instance).run_requests or []
+    project.run("strategy_rebuild_job", request.partition_key)
+    assert reason(tick(database, instance)) == "no new outcomes"
