@@ -39,7 +39,7 @@ SPACE = Space("local", "test", WIDTH, "1")
 
 
 def vectors(rows: int, seed: int = 0) -> Vector:
-    return np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+    return np.random.default_rng(seed).standard_normal((rows, WIDTH), dtype=np.float32)
 
 
 def documents(rows: int, seed: int = 0, **metadata: Any) -> list[Document]:
