@@ -48,6 +48,7 @@ class ChromaIndex:
 
     backend = "chroma"
     targets: Sequence[str] = ("chroma",)
+    exact_up_to_rows = 1_000  # Chroma takes longer over any filter than Postgres over so few rows
 
     def __init__(self, database: Database, host: str, port: int, *, request_seconds: float = 60.0) -> None:
         self._database = database
@@ -205,7 +206,7 @@ class ChromaIndex:
         if (aside := f"{collection}.{space_id}") in present:
             self._get(aside).modify(name=collection)
             return self._get(collection)
-        with self._database.connection() as connection:  # a new collection holds nothing, whatever was acknowledged
+        with self._database.transaction() as connection:  # a new collection holds nothing, whatever was acknowledged
             vector_store.forget_acknowledgements(connection, self.targets[0], collection, space_id)
         return self._client.get_or_create_collection(  # "or": another process may have been faster
             collection,

@@ -35,9 +35,6 @@ from resources.vector_index import IndexReport, VectorIndex
 WRITE_ROWS = 1_000
 """Rows of one statement: 6 MB of vectors, so that memory stays bounded whatever the size of a batch."""
 
-EXACT_UP_TO_ROWS = 1_000
-"""Where a filter leaves no more than this, comparing with each of them is faster than an index and misses nothing."""
-
 MAX_RESULTS = 10_000
 
 
@@ -190,10 +187,16 @@ class VectorDB:
         vector = check_vector(query, "the query")
         condition = parse_filter(where)
         space_id = self._open(collection)
-        if condition is not None:
+        if condition is not None and self._index.exact_up_to_rows:
             with self._database.connection() as connection:
                 few = vector_store.search_exactly(
-                    connection, collection, space_id, vector, n, condition, unless_more_than=EXACT_UP_TO_ROWS
+                    connection,
+                    collection,
+                    space_id,
+                    vector,
+                    n,
+                    condition,
+                    unless_more_than=self._index.exact_up_to_rows,
                 )
             if few is not None:
                 return few

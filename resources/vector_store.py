@@ -250,31 +250,31 @@ def pending_deliveries(
 
 def acknowledge(connection: Connection, target: str, collection: str, delivered: Iterable[PendingDelivery]) -> None:
     """Note what the target took. A removal needs no row in the ledger any longer."""
-    delivered = list(delivered)
+    revs = {each.doc_id: each.stored.rev if each.stored else each.rev for each in delivered}
+    parameters = {"target": target, "collection": collection, "doc_ids": list(revs), "revs": Jsonb(revs)}
     connection.execute(
         """
-        WITH locked AS MATERIALIZED (
-            SELECT doc_id FROM vector_deliveries
-            WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
-            ORDER BY doc_id COLLATE "C" FOR UPDATE
-        ), taken AS (
-            SELECT given.* FROM unnest(%(doc_ids)s::text[], %(revs)s::bigint[]) AS given (doc_id, rev)
-            JOIN locked USING (doc_id)
-        ), removed AS (
-            DELETE FROM vector_deliveries AS ledger USING taken
-            WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND ledger.is_deleted
-                AND ledger.doc_id = taken.doc_id AND ledger.rev = taken.rev
-        )
-        UPDATE vector_deliveries AS ledger SET acked_rev = taken.rev FROM taken
-        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND NOT ledger.is_deleted
-            AND ledger.doc_id = taken.doc_id
+        SELECT FROM vector_deliveries
+        WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
+        ORDER BY doc_id COLLATE "C" FOR UPDATE
         """,
-        {
-            "target": target,
-            "collection": collection,
-            "doc_ids": [each.doc_id for each in delivered],
-            "revs": [each.stored.rev if each.stored else each.rev for each in delivered],
-        },
+        parameters,
+    )
+    # Revisions are looked up, not joined: before the first ANALYZE a join compares each with the whole collection.
+    connection.execute(
+        """
+        DELETE FROM vector_deliveries
+        WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
+            AND is_deleted AND rev = (%(revs)s ->> doc_id)::bigint
+        """,
+        parameters,
+    )
+    connection.execute(
+        """
+        UPDATE vector_deliveries SET acked_rev = (%(revs)s ->> doc_id)::bigint
+        WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s) AND NOT is_deleted
+        """,
+        parameters,
     )
 
 
@@ -302,23 +302,24 @@ def forget_acknowledgements(
     connection: Connection, target: str, collection: str, space_id: str, doc_ids: Sequence[str] | None = None
 ) -> int:
     """Count those documents of the space, or all of them, as not delivered; answers how many."""
+    parameters = {"target": target, "collection": collection, "space_id": space_id}
+    acknowledged = connection.execute(
+        """
+        SELECT doc_id FROM vector_deliveries AS ledger
+        WHERE target = %(target)s AND collection = %(collection)s AND acked_rev IS NOT NULL
+            AND (%(doc_ids)s::text[] IS NULL OR doc_id = ANY(%(doc_ids)s))
+            AND EXISTS (SELECT FROM vector_embeddings AS stored WHERE stored.collection = ledger.collection
+                        AND stored.doc_id = ledger.doc_id AND stored.space_id = %(space_id)s)
+        ORDER BY doc_id COLLATE "C" FOR UPDATE
+        """,
+        parameters | {"doc_ids": None if doc_ids is None else list(doc_ids)},
+    )
     return connection.execute(
         """
-        WITH locked AS MATERIALIZED (
-            SELECT doc_id FROM vector_deliveries AS ledger JOIN vector_embeddings AS stored USING (collection, doc_id)
-            WHERE target = %(target)s AND collection = %(collection)s AND space_id = %(space_id)s
-                AND (%(doc_ids)s::text[] IS NULL OR doc_id = ANY(%(doc_ids)s))
-            ORDER BY doc_id COLLATE "C" FOR UPDATE OF ledger
-        )
-        UPDATE vector_deliveries AS ledger SET acked_rev = NULL FROM locked
-        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s AND ledger.doc_id = locked.doc_id
+        UPDATE vector_deliveries SET acked_rev = NULL
+        WHERE target = %(target)s AND collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
         """,
-        {
-            "target": target,
-            "collection": collection,
-            "space_id": space_id,
-            "doc_ids": None if doc_ids is None else list(doc_ids),
-        },
+        parameters | {"doc_ids": [doc_id for (doc_id,) in acknowledged]},
     ).rowcount
 
 
