@@ -1,0 +1,31 @@
+"""The benchmark runs, at a size at which it says nothing about speed: so that it still does when somebody needs it."""
+
+import json
+from io import StringIO
+
+from rich.console import Console
+
+from tests.benchmarks.__main__ import run
+from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
+from tests.benchmarks.vectors import FILTERS
+
+
+def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
+    printed = StringIO()
+
+    report = run(["sample"], rows=200, queries=25, posts=500, repeats=1, console=Console(file=printed, width=200))
+
+    asked = {(each.backend, each.keeps, each.who) for each in report.queries}
+    assert asked == {
+        (backend, keeps, who)
+        for backend in ("chroma", "pgvector")
+        for keeps in FILTERS
+        for who in (RAW, OURS, OURS_ASYNC, RAW_DEFAULTS)
+    }
+    assert {each.expected_rows for each in report.queries if each.keeps == "1 %"} == {2}
+    assert all(each.recall == 1.0 for each in report.queries if each.who in {OURS, OURS_ASYNC})
+    assert all(each.fewest_rows == each.expected_rows for each in report.queries if each.who in {OURS, OURS_ASYNC})
+    assert all(figure > 0 for each in report.fills for figure in (*each.raw_seconds, *each.ours_seconds))
+    assert report.intake.memory_peak_bytes >= report.intake.memory_before_bytes > 0
+    assert all(title in printed.getvalue() for title in ("Fill", "Queries", "Intake of 500 posts", "Aims"))
+    assert json.loads(report.as_json())["intake"]["rows"] == 500
