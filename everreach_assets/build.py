@@ -3,6 +3,7 @@
 What does not belong here: any of them.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,9 +41,11 @@ def embedder_resource(context: dg.InitResourceContext) -> Embedder:
 
 
 @dg.resource(required_resource_keys={"database", "embedder"})
-def vector_db_resource(context: dg.InitResourceContext) -> VectorDB:
+def vector_db_resource(context: dg.InitResourceContext) -> Iterator[VectorDB]:
     """The vector collections and their index."""
-    return open_vector_db(Settings(), context.resources.database, context.resources.embedder)
+    opened = open_vector_db(Settings(), context.resources.database, context.resources.embedder)
+    with contextlib.closing(opened) as vector_db:
+        yield vector_db
 
 
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -145,18 +145,25 @@ def strategy() -> None:
 @click.argument("platform")
 def show(platform: str) -> None:
     """The strategy in force on PLATFORM, with the posts that each claim rests on."""
-    from everreach_assets.memory import open_memory
-    from everreach_assets.reports import claim_table
+    from everreach_assets.reports import claim_list
     from resources import outcomes, strategies
+    from resources.database import Database
+    from resources.servers import running_servers
 
-    with open_memory(_settings()) as memory, memory.database.connection() as connection:
+    with (
+        running_servers(_settings()) as addresses,
+        Database(addresses.database_url) as database,
+        database.connection() as connection,
+    ):
         stored = strategies.strategy_in_force(connection, platform)
         known = outcomes.platforms(connection)
     if stored is None:
         raise InvalidInput(f"there is no strategy for {platform!r}; platforms with posts: {', '.join(known) or 'none'}")
-    click.echo(f"Strategy {stored.strategy_id}, built {stored.created_at:%Y-%m-%d %H:%M} UTC")
-    click.echo(stored.summary)
-    click.echo(claim_table(stored.strategy["claims"]))
+    click.echo(
+        f"Strategy {stored.strategy_id} of {platform}, built {stored.created_at:%Y-%m-%d %H:%M} UTC "
+        f"from {stored.outcomes:,} outcomes"
+    )
+    click.echo(claim_list(stored.claims))
 
 
 @main.command()

@@ -28,7 +28,7 @@ class EmbeddingReport:
         vectors: in the collection now.
         embedded: documents whose text was embedded, or whose vector was copied from their post's.
         unchanged: documents whose text had its vector already.
-        without_text: documents in which nothing was left to embed.
+        not_embedded: documents in which nothing was left to embed, or which the scrubber refused.
         metadata_changed: vectors that only got other metadata.
         deleted: vectors whose document, or its text, is gone.
         mended_in_index: rows that the index had lost or kept and that were sent or removed again.
@@ -41,7 +41,7 @@ class EmbeddingReport:
     vectors: int
     embedded: int
     unchanged: int
-    without_text: int
+    not_embedded: int
     metadata_changed: int
     deleted: int
     mended_in_index: int
@@ -83,7 +83,7 @@ def embed_collection(
         vectors=vector_db.count(collection),
         embedded=embedded,
         unchanged=total - pending,
-        without_text=pending - embedded,
+        not_embedded=pending - embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
         mended_in_index=vector_db.catch_up(collection),

@@ -6,11 +6,15 @@ A strategy's run labels and embeds first: the outcomes that made it due are part
 import dagster as dg
 
 from everreach_assets.partitions import platforms
+from resources.sources import TABLES
 
 memory_refresh_job = dg.define_asset_job(
     "memory_refresh_job",
-    selection=dg.AssetSelection.groups("sources", "vectors", include_sources=True)
-    | dg.AssetSelection.assets(["feedback", "outcome_classifications"]),
+    selection=dg.AssetSelection.groups("vectors")
+    | dg.AssetSelection.assets(
+        *(["sources", noun] for noun in TABLES),  # by key: a group's selection leaves out what is only observed
+        ["feedback", "outcome_classifications"],
+    ),
     description="Label new outcomes, embed new and changed texts, mend the indexes.",
 )
 

@@ -72,7 +72,7 @@ def run(
         EverReachError: a run failed; it is in the Dagster UI with its error.
     """
     if posts is None and (platform or mapping_file):
-        raise InvalidInput("a platform or a mapping belongs to a file of posts: add POSTS=file.csv")
+        raise InvalidInput("a platform or a mapping belongs to a file of posts: add --posts FILE (POSTS=FILE to make)")
     mapping = load_mapping(mapping_file) if mapping_file else None
     console = Console(markup=False, highlight=False, soft_wrap=True)
     steps = Steps(console)
@@ -96,7 +96,7 @@ def run(
             _build_strategies(definitions, instance, database)
         with steps.step("search"):
             embedder = open_embedder(settings, database)
-            vector_db = open_vector_db(settings, database, embedder)
+            vector_db = stack.enter_context(contextlib.closing(open_vector_db(settings, database, embedder)))
             similar = _similar_posts(query, embedder, vector_db)
         if posts:
             _warn_of_the_sample(console, database)
@@ -125,7 +125,7 @@ def _ingest(
     if report.is_unreadable:
         raise InvalidInput(
             f"{path.name}: none of its {report.rows:,} rows could be read; the reasons are above. "
-            "A mapping (MAP=mapping.yaml, see docs/intake.md) names its columns"
+            "A mapping (--map FILE, or MAP=FILE to make; see docs/intake.md) names its columns"
         )
 
 
@@ -219,20 +219,21 @@ def _print_labels(console: Console, database: Database) -> None:
 
 
 def _print_strategies(console: Console, database: Database) -> None:
-    console.print("\nStrategies (times the account's other posts, with 95 % interval)", style="bold")
+    console.print("\nStrategies (how a trait's posts do against the account's others, with interval)", style="bold")
     with database.connection() as connection:
-        for platform in outcome_rows.platforms(connection):
+        platforms_with_posts = outcome_rows.platforms(connection)
+        for platform in platforms_with_posts:
             stored = strategy_rows.strategy_in_force(connection, platform)
             if stored is None:
                 console.print(f"{platform}: none yet, no outcome could be used")
                 continue
-            strategy = stored.strategy
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
-            for line in stored.summary.splitlines()[1 : CLAIMS_SHOWN + 1]:
-                console.print(f"  {line}")
-            for claim in strategy["claims"][:1]:
-                console.print(f"    look at {', '.join(claim['exemplars'])}")
-                console.print(f"    against {', '.join(claim['counter_exemplars'])}")
+            for claim in stored.claims[:CLAIMS_SHOWN]:
+                console.print(f"  {claim}\n      {claim.posts}")
+            if not stored.claims:
+                console.print("  nothing stands out yet")
+    if not platforms_with_posts:
+        console.print("none yet: there are no posts")
 
 
 def _print_similar(

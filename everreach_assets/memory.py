@@ -37,7 +37,8 @@ def open_memory(settings: Settings) -> Iterator[Memory]:
         found = addresses.applied_to(settings)
         with open_database(found) as database:
             embedder = open_embedder(found, database)
-            yield Memory(found, database, embedder, open_vector_db(found, database, embedder))
+            with contextlib.closing(open_vector_db(found, database, embedder)) as vector_db:
+                yield Memory(found, database, embedder, vector_db)
 
 
 def open_database(settings: Settings) -> Database:
@@ -52,5 +53,5 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
 
 
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
-    """The vector collections on the index that the settings choose."""
+    """The vector collections on the index that the settings choose; the caller closes them."""
     return VectorDB(database, open_index(settings, database), embedder.space_of)

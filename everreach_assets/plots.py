@@ -4,36 +4,37 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from everreach_assets.domain.strategies import Claim
 
 MOST_CLAIMS = 15
 RULE_COLOUR, HYPOTHESIS_COLOUR = "#1b7f5c", "#b8b8b8"
 
 
-def claims_plot(claims: Sequence[Mapping[str, Any]]) -> str:
-    """The claims' effects with their intervals: ratio to the other posts, on a log scale; rules green, others grey."""
+def claims_plot(claims: Sequence[Claim]) -> str:
+    """The claims' effects and intervals: ratio to the other posts, on a log scale; rules green, others grey."""
     shown = list(claims)[:MOST_CLAIMS][::-1]
     if not shown:
         return "no claims yet"
     figure = Figure(figsize=(8, 1 + 0.35 * len(shown)), layout="constrained")
     axes = figure.subplots()
     for row, claim in enumerate(shown):
-        low, high = (math.exp(bound) for bound in claim["interval"])
-        colour = RULE_COLOUR if claim["evidence"] == "rule" else HYPOTHESIS_COLOUR
+        low, high = (math.exp(bound) for bound in claim.interval)
+        colour = RULE_COLOUR if claim.evidence == "rule" else HYPOTHESIS_COLOUR
         axes.plot([low, high], [row, row], color=colour, linewidth=3)
-        axes.plot([math.exp(claim["effect"])], [row], "o", color=colour)
+        axes.plot([claim.ratio], [row], "o", color=colour)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_yticks(range(len(shown)), [f"{claim['trait']} (n={claim['n']})" for claim in shown], parse_math=False)
-    axes.set_xlabel("times the other posts, 95 % interval")
+    axes.set_yticks(range(len(shown)), [f"{claim.trait} (n={claim.n})" for claim in shown], parse_math=False)
+    axes.set_xlabel("times the other posts, with the claim's interval")
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a hashtag may be of any script; a box stands for it

@@ -1,8 +1,8 @@
 """Tables for people, in Markdown: the same in Dagster's UI and in the terminal."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from everreach_assets.domain.strategies import Claim
 
 LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data")
 
@@ -15,23 +15,9 @@ def label_table(labels: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-def claim_table(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Claims with their effect as a ratio to the other posts, its interval, n, and the posts to look at."""
-    return _table(
-        ["trait", "evidence", "times the others", "95 % interval", "n", "best", "worst"],
-        [
-            [
-                claim["trait"],
-                claim["evidence"],
-                f"{math.exp(claim['effect']):.2f}",
-                f"{math.exp(claim['interval'][0]):.2f} to {math.exp(claim['interval'][1]):.2f}",
-                claim["n"],
-                ", ".join(claim["exemplars"]),
-                ", ".join(claim["counter_exemplars"]),
-            ]
-            for claim in claims
-        ],
-    )
+def claim_list(claims: Sequence[Claim]) -> str:
+    """Each claim with the posts that it rests on."""
+    return "\n".join(f"- {claim}\n  - {claim.posts}" for claim in claims) or "no claims yet"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

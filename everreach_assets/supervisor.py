@@ -112,7 +112,7 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
             f"port {settings.everreach_webserver_port} is taken by another program: end it, or set "
             "EVERREACH_WEBSERVER_PORT to a free port"
         )
-    click.echo("Starting the servers ...")
+    click.echo("Starting the servers and Dagster (half a minute) ...")
     with running_servers(settings) as addresses:
         environment = os.environ | child_environment(settings, addresses) | {MARK: str(settings.home)}
         prepare_dagster_home(settings)

@@ -1,6 +1,6 @@
 """The index on a Chroma server: ids, vectors and metadata, never text.
 
-Chroma may lose what it acknowledged (spec.md, 13), merges metadata on upsert, and has no limit on how long it lets a
+Chroma may lose what it acknowledged (docs/adr/0002), merges metadata on upsert, and has no limit on how long it lets a
 client wait. This module makes up for each: the ledger in Postgres says what it should hold, metadata is replaced, and
 every request has a deadline.
 """
@@ -30,7 +30,7 @@ REVISION_KEY = "_rev"
 """Beside a row's metadata in Chroma; the grammar of metadata keys lets no caller use it."""
 
 BATCH_ROWS = 500
-"""About 4 MB of vectors: far below the server's limit of a request, and no faster beyond (peers.md, 2.1)."""
+"""About 4 MB of vectors: far below the server's limit of a request, and no faster beyond."""
 
 LISTING_ROWS = 5_000
 HNSW = {"space": "cosine", "ef_search": 200}

@@ -18,7 +18,7 @@ from everreach_assets.domain.collections import (
     Sink,
     collection_named,
 )
-from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.errors import InvalidInput, Refused
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
@@ -31,8 +31,8 @@ class Embedded:
     """Vectors of a batch of texts.
 
     Attributes:
-        vectors: in the order of the texts; None where nothing was left to embed.
-        redactions: how many spans of each kind the scrubber took out of the whole batch.
+        vectors: in the order of the texts; None where nothing was left to embed, or the scrubber refused the text.
+        redactions: how many spans of each kind the scrubber took out of the whole batch, and texts `refused`.
     """
 
     vectors: list[Vector | None]
@@ -74,11 +74,20 @@ class Embedder:
         Raises:
             Unavailable, Refused, InvalidInput: as the provider's `embed`.
         """
-        scrubbed = [self.scrub(collection, text) for text in texts]
+        scrubbed = [self._scrub_or_refuse(collection, text) for text in texts]
         redactions: Counter[str] = Counter()
         for each in scrubbed:
-            redactions.update(each.redactions)
-        return Embedded(self._provider_for(collection_named(collection)).embed(scrubbed), redactions)
+            redactions.update(each.redactions if each else {"refused": 1})
+        provider = self._provider_for(collection_named(collection))
+        vectors = iter(provider.embed([each for each in scrubbed if each is not None]))
+        return Embedded([None if each is None else next(vectors) for each in scrubbed], redactions)
+
+    def _scrub_or_refuse(self, collection: str, text: str) -> ScrubbedText | None:
+        """The scrubbed text; None where the scrubber refuses it, so that one such text does not stop the others."""
+        try:
+            return self.scrub(collection, text)
+        except Refused:
+            return None
 
     async def embed_content(self, text: str) -> Vector:
         """The vector of a post's text: shape (1536,), float32, unit length.

@@ -1,6 +1,6 @@
 """The index inside Postgres: one partial HNSW index for each collection and space.
 
-Partial, because one index over all collections returns too few rows of the small ones (spec.md, 9).
+Partial, because one index over all collections returns too few rows of the small ones.
 """
 
 import contextlib

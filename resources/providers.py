@@ -39,7 +39,7 @@ class LocalHashingProvider:
     """Hashed character n-grams: no download, no network, about 10,000 short texts a second.
 
     Near in this space means alike in spelling, not in meaning: on the STS benchmark its Spearman correlation with
-    people's judgement is 0.66, where words give 0.56 (design.md, 7).
+    people's judgement is 0.66, where words give 0.56.
     """
 
     space = Space("local", "hashing-char-3-5", WIDTH, "1")
@@ -88,6 +88,8 @@ class OpenAIProvider:
         self._timeout_seconds = timeout_seconds
         self._deadline_seconds = deadline_seconds
         # The retries are ours alone: the client's own would multiply with them.
+        # stamina's own log line would quote the provider's answer, which may quote the text.
+        stamina.instrumentation.set_on_retry_hooks([])
         self._client = openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0)
 
     def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from everreach_assets.domain.strategies import LabelledOutcome, Strategy
+from everreach_assets.domain.strategies import Claim, LabelledOutcome, Strategy
 from resources.database import Connection
 
 
@@ -22,6 +22,11 @@ class StoredStrategy:
     outcomes: int
     new_outcomes: int
     created_at: dt.datetime
+
+    @property
+    def claims(self) -> list[Claim]:
+        """The claims as they were built."""
+        return [Claim(**{**claim, "interval": tuple(claim["interval"])}) for claim in self.strategy["claims"]]
 
 
 def new_outcomes(connection: Connection) -> dict[str, int]:

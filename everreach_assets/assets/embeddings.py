@@ -72,7 +72,7 @@ def _metadata(report: EmbeddingReport) -> dict[str, Any]:
         "space": report.space,
         "inserted": report.embedded,
         "skipped_unchanged": report.unchanged,
-        "skipped_without_text": report.without_text,
+        "skipped_not_embedded": report.not_embedded,
         "metadata_changed": report.metadata_changed,
         "deleted": report.deleted,
         "mended_in_index": report.mended_in_index,

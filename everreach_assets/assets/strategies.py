@@ -4,11 +4,11 @@ from typing import Any
 
 import dagster as dg
 
-from everreach_assets import plots
 from everreach_assets.domain.rebuilds import NEW_OUTCOMES
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.partitions import platforms
-from everreach_assets.reports import claim_table
+from everreach_assets.plots import claims_plot
+from everreach_assets.reports import claim_list
 from everreach_assets.retries import retrying_when_unavailable
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
 from resources.database import Database
@@ -62,10 +62,10 @@ def _metadata(rebuild: Rebuild) -> dict[str, Any]:
     }
     if rebuild.in_force is None:
         return counts
-    claims = rebuild.in_force.strategy["claims"]
+    claims = rebuild.in_force.claims
     return counts | {
         "strategy_id": rebuild.in_force.strategy_id,
         "summary": dg.MarkdownMetadataValue(rebuild.in_force.summary),
-        "claims": dg.MarkdownMetadataValue(claim_table(claims)),
-        "effects": dg.MarkdownMetadataValue(plots.claims_plot(claims)),
+        "claims": dg.MarkdownMetadataValue(claim_list(claims)),
+        "effects": dg.MarkdownMetadataValue(claims_plot(claims)),
     }

@@ -1,6 +1,6 @@
 """The vector collections, and who outside this machine may see each of them.
 
-A collection that is not named here is local-only: the default is no (design.md, 6). What belongs here: names,
+A collection that is not named here is local-only: the default is no. What belongs here: names,
 sinks, the grammar of names and ids. What does not: anything that opens a connection.
 """
 

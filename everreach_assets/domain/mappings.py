@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.metrics import ALIASES, METRICS, normalise_metrics
-from everreach_assets.domain.posts import check_platform, check_post_id
+from everreach_assets.domain.posts import TAGS, check_platform, check_post_id, tag_fault
 
 Kind = Literal["posts", "outcomes", "prospects", "lessons"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -284,7 +284,8 @@ class RowMapper:
             if not self._can_state(field, header):
                 option = " or the platform with --platform" if field == "platform" else ""
                 raise InvalidInput(
-                    f"nothing states {field}: name its column in a mapping file (docs/intake.md){option}; {present}"
+                    f"nothing states {field}: name its column in a mapping file (--map FILE, or MAP=FILE to make; "
+                    f"docs/intake.md){option}; {present}"
                 )
 
     def _can_state(self, field: str, header: Collection[str]) -> bool:
@@ -346,6 +347,8 @@ class RowMapper:
             text = html.unescape(text)
         for damaged, meant in self.mapping.replacements.items():
             text = text.replace(damaged, meant)
+        if field in TAGS and (fault := tag_fault(text)):
+            raise InvalidInput(f"{field} {fault}")
         return text
 
     def _check_keys(self, fields: dict[str, str | datetime | None]) -> None:

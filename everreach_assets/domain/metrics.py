@@ -43,8 +43,8 @@ ALIASES = {
 }
 """Platforms' own words for the same count."""
 
-MAX_COUNT = 10**15
-"""More than any platform has ever counted, and below 2**53, so that a float holds it exactly."""
+MAX_COUNT = 10**14
+"""More than any platform has ever counted; weighted sums of such counts stay exact in a float (below 2**53)."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # no separators, no NaN, ASCII digits only
 

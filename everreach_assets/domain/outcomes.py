@@ -6,7 +6,7 @@ the same account and type where there are ten, else of the account, else (twenty
     y = ln(1 + metric)      z = (y - median) / max(1.4826 * MAD, 0.25)      multiple = metric / (e^median - 1)
 
 A label needs both, a z and a multiple: fixed multiples alone call 3 % or 23 % of an account's posts viral, by nothing
-but its spread (peers.md, 1.3). Only earlier posts count, so a label does not change because of posts that came later.
+but its spread (docs/outcomes.md). Only earlier posts count, so posts that come later change no label.
 What does not belong here: where snapshots come from and where labels go (`resources/outcomes.py`).
 """
 
@@ -35,7 +35,7 @@ VIRAL_FLOOR = {INTERACTIONS: 50.0} | dict.fromkeys(REACH_METRICS, 1_000.0)
 REFERENCE_POSTS = 100
 REFERENCE_SECONDS = 180 * 86_400
 MINIMUM_OF_ACCOUNT = 10
-"""The median of ten posts has a one-sigma error of about 49 % at sigma 1 (peers.md, 2.3): fewer say too little."""
+"""The median of ten posts has a one-sigma error of about 49 % at sigma 1: fewer say too little."""
 MINIMUM_OF_PLATFORM = 20
 SMALLEST_SPREAD = 0.25
 """In log space: below it, a steady account's every tenth like would be an event."""

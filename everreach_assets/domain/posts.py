@@ -5,7 +5,7 @@ that store a post (`resources/posts.py`).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -104,10 +104,22 @@ def checked_outcome(
         metrics=counts,
         observed_at=_aware(f"{item}: observed_at", observed_at),
         text=_storable(f"{item}: text", text),
-        account=_storable(f"{item}: account", account),
-        post_type=_storable(f"{item}: post_type", post_type),
+        account=_storable(f"{item}: account", account, tag_fault),
+        post_type=_storable(f"{item}: post_type", post_type, tag_fault),
         published_at=_aware(f"{item}: published_at", published_at),
     )
+
+
+TAGS = frozenset({"account", "post_type", "niche"})
+TAG_MAX_CHARACTERS = 200
+"""Tags become metadata of vectors, and an index takes that only up to a limit."""
+
+
+def tag_fault(text: str) -> str | None:
+    """Why a text cannot be one of the tags, or None."""
+    if len(text) > TAG_MAX_CHARACTERS:
+        return f"is {len(text):,} characters long, the limit is {TAG_MAX_CHARACTERS}"
+    return text_fault(text)
 
 
 def text_fault(text: str) -> str | None:
@@ -117,12 +129,12 @@ def text_fault(text: str) -> str | None:
     return "holds a NUL character" if "\0" in text else None
 
 
-def _storable(part: str, text: str | None) -> str:
+def _storable(part: str, text: str | None, fault_of: Callable[[str], str | None] = text_fault) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
         raise InvalidInput(f"{part}: a text is expected, not {type(text).__name__}")
-    fault = text_fault(text)
+    fault = fault_of(text)
     if fault:
         raise InvalidInput(f"{part} {fault}")
     return text

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 NEW_OUTCOMES = 10
-"""Distinct posts with new outcomes that make a rebuild worthwhile (spec.md)."""
+"""Distinct posts with new outcomes that make a rebuild worthwhile."""
 
 FIRST_BACKOFF = dt.timedelta(seconds=30)
 LONGEST_BACKOFF = dt.timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Embedding spaces: what made a vector. Vectors of two spaces are never compared (design.md, 3)."""
+"""Embedding spaces: what made a vector. Vectors of two spaces are never compared."""
 
 import hashlib
 from dataclasses import dataclass

@@ -86,7 +86,15 @@ class Claim:
 
     def __str__(self) -> str:
         low, high = (math.exp(bound) for bound in self.interval)
-        return f"{self.trait}: {self.ratio:.2f} times the others [{low:.2f}, {high:.2f}], n = {self.n}, {self.evidence}"
+        return (
+            f"do {'more' if self.effect > 0 else 'less'}: {self.trait}: {self.ratio:.2f} times the others "
+            f"[{low:.2f}, {high:.2f}], n = {self.n}, {self.evidence}"
+        )
+
+    @property
+    def posts(self) -> str:
+        """The posts that a person opens to check the claim."""
+        return f"best: {', '.join(self.exemplars)}; worst: {', '.join(self.counter_exemplars)}"
 
 
 @dataclass(frozen=True)
@@ -111,9 +119,9 @@ class Strategy:
     @property
     def summary(self) -> str:
         """The strategy in a few lines of Markdown."""
-        rules = [claim for claim in self.claims if claim.evidence == "rule"]
-        lines = [f"**{self.platform}**: {self.outcomes} outcomes, {len(rules)} rules"]
-        lines += [f"- {'do more' if claim.effect > 0 else 'do less'}: {claim}" for claim in self.claims]
+        rules = sum(claim.evidence == "rule" for claim in self.claims)
+        lines = [f"**{self.platform}**: {self.outcomes} outcomes, {rules} rule{'' if rules == 1 else 's'}"]
+        lines += [f"- {claim}" for claim in self.claims]
         if not self.claims:
             lines.append("- nothing stands out yet: no trait's interval excludes zero")
         return "\n".join(lines)

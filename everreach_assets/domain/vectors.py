@@ -1,7 +1,7 @@
 """What a vector and its metadata must be before any store sees them.
 
 The rules are the narrower of Chroma's and Postgres's, so that both backends take and refuse the same
-(faults.md, A 15-24). What does not belong here: how they are stored or searched.
+What does not belong here: how they are stored or searched.
 """
 
 import math
@@ -17,12 +17,12 @@ from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput, InvalidVector
 
 WIDTH = 1536
-"""Components of every stored vector (design.md, 2)."""
+"""Components of every stored vector."""
 
 METADATA_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,35}")
 METADATA_MAX_KEYS = 32
 METADATA_MAX_VALUE_BYTES = 8182
-"""Chroma Cloud's limits: beyond them a row would be accepted here and fail at the sync (peers.md, 2.1)."""
+"""Chroma Cloud's limits: beyond them a row would be accepted here and fail at the sync."""
 LARGEST_NUMBER = 2**53
 """Beyond it 1e20 comes back from jsonb as a whole number that neither Chroma nor a double can hold."""
 SMALLEST_LENGTH, LARGEST_LENGTH = 1e-15, 1e15

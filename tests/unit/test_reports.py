@@ -1,21 +1,23 @@
 """Tables and pictures for people."""
 
 import base64
+import dataclasses
 import math
 import re
 
+from everreach_assets.domain.strategies import Claim
 from everreach_assets.plots import claims_plot
-from everreach_assets.reports import claim_table, label_table
+from everreach_assets.reports import claim_list, label_table
 
-CLAIM = {
-    "trait": "type thread",
-    "evidence": "rule",
-    "effect": math.log(2),
-    "interval": [math.log(1.5), math.log(2.5)],
-    "n": 12,
-    "exemplars": ["x:a", "x:b"],
-    "counter_exemplars": ["x:z"],
-}
+CLAIM = Claim(
+    trait="type thread",
+    evidence="rule",
+    effect=math.log(2),
+    interval=(math.log(1.5), math.log(2.5)),
+    n=12,
+    exemplars=["x:a", "x:b"],
+    counter_exemplars=["x:z"],
+)
 
 
 def rows(table: str) -> list[list[str]]:
@@ -29,24 +31,31 @@ def test_labels_are_a_row_a_platform_in_the_order_of_names() -> None:
     assert body == [["facebook", "0", "0", "0", "0", "0", "7"], ["x", "2", "0", "0", "0", "1", "0"]]
 
 
-def test_claims_are_ratios_with_their_evidence() -> None:
-    *_, row = rows(claim_table([CLAIM]))
-    assert row == ["type thread", "rule", "2.00", "1.50 to 2.50", "12", "x:a, x:b", "x:z"]
+def test_claims_are_ratios_with_the_posts_that_they_rest_on() -> None:
+    assert claim_list([CLAIM]).splitlines() == [
+        "- do more: type thread: 2.00 times the others [1.50, 2.50], n = 12, rule",
+        "  - best: x:a, x:b; worst: x:z",
+    ]
+
+
+def test_a_trait_that_does_worse_is_one_to_do_less() -> None:
+    worse = dataclasses.replace(CLAIM, effect=-CLAIM.effect)
+    assert claim_list([worse]).startswith("- do less: type thread: 0.50 times")
 
 
 def test_a_bar_in_a_cell_breaks_no_table() -> None:
-    *_, row = rows(claim_table([CLAIM | {"trait": "topic: this | that"}]))
+    *_, row = rows(label_table({"this | that": {}}))
     assert len(row) == 7
-    assert row[0] == r"topic: this \| that"
+    assert row[0] == r"this \| that"
 
 
 def test_no_rows_are_a_head_alone() -> None:
-    assert len(rows(claim_table([]))) == 2
+    assert claim_list([]) == "no claims yet"
     assert len(rows(label_table({}))) == 2
 
 
 def test_the_picture_is_a_png_inside_markdown() -> None:
-    picture = claims_plot([CLAIM, CLAIM | {"trait": "#$weird_tag$ | 日本", "evidence": "hypothesis"}] * 20)
+    picture = claims_plot([CLAIM, dataclasses.replace(CLAIM, trait="#$weird_tag$ | 日本", evidence="hypothesis")] * 20)
     found = re.fullmatch(r"!\[effects\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", picture)
     assert found
     assert base64.b64decode(found[1]).startswith(b"\x89PNG")

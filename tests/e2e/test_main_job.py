@@ -1,0 +1,152 @@
+"""`everreach run` as a person runs it, on the sample and on files of their own, and the commands that come after it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resources.database import Database
+from resources.servers import running_servers
+from resources.settings import Settings
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+MAPPINGS = Path(__file__).parents[2] / "docs" / "mappings"
+SHARED_POSTS = {
+    "facebook": "facebook_pages_2016/dev_7pages.csv",
+    "reddit": "reddit_top_2013/dev_6subs.csv",
+    "x": "twitter_538_2017/BarackObama.csv",
+    "youtube": "youtube_trending_20181101/dev_US_18.01.11_videos.csv",
+}
+
+
+class Commands:
+    """The `everreach` command on a data folder of its own."""
+
+    def __init__(self, home: Path, backend: str) -> None:
+        self.settings = Settings(_env_file=None, everreach_home=home, chroma_port=free_port(), vector_backend=backend)
+        self._environment = os.environ | {
+            "EVERREACH_HOME": str(home),
+            "VECTOR_BACKEND": backend,
+            "CHROMA_PORT": str(self.settings.chroma_port),
+        }
+
+    def __call__(self, *arguments: str | Path, expect: int = 0) -> str:
+        finished = subprocess.run(
+            [Path(sys.executable).with_name("everreach"), *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == expect, finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
+        return finished.stdout + finished.stderr
+
+
+@pytest.fixture(scope="module")
+def everreach(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    """Postgres alone, after the main job on the sample."""
+    commands = Commands(tmp_path_factory.mktemp("pgvector") / "home", "pgvector")
+    printed = commands("run")
+    for line in ("660", "vectors in content_embeddings", "Labels by platform", "opens with a question", "Most similar"):
+        assert line in printed
+    assert "Searches are answered by pgvector" in printed
+    return commands
+
+
+def test_a_second_run_changes_nothing(everreach: Commands) -> None:
+    before = _dump(everreach.settings)
+    printed = everreach("run")
+    assert "660 as before, 0 new observations" in printed
+    assert _dump(everreach.settings) == before
+
+
+def test_search_finds_posts_and_obeys_the_filter(everreach: Commands) -> None:
+    lines = everreach("search", "a question for you", "-n", "3", "--where", '{"platform": "tiktok"}').splitlines()
+    assert len(lines) == 3
+    assert all("tiktok:" in line for line in lines)
+
+
+def test_a_strategy_is_shown_with_the_posts_that_it_rests_on(everreach: Commands) -> None:
+    assert "tiktok:" in everreach("strategy", "show", "tiktok")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("search", "words", "--where", "{"), "--where is no JSON"),
+        (("search", "words", "--where", '{"a": {"$near": 1}}'), "unknown operator"),
+        (("search", "  "), "the text is empty"),
+        (("strategy", "show", "myspace"), "platforms with posts: instagram"),
+        (("run", "--platform", "facebook"), "add --posts FILE"),
+        (("ingest", "posts", "no-such-file.csv"), "does not exist"),
+    ],
+)
+def test_wrong_input_is_told_what_to_do(everreach: Commands, arguments: tuple[str, ...], says: str) -> None:
+    assert says in everreach(*arguments, expect=2)
+
+
+def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Commands, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("post_id,text,account,published_at,views\n1,My own post,me,2026-01-01T00:00:00Z,10\n")
+    assert "Among your posts are the 660 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
+
+
+def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> None:
+    commands = Commands(tmp_path / "home", "chroma")
+    assert "Searches are answered by chroma" in commands("run")
+    assert "660 vectors, all in chroma" in commands("index", "check")
+    _lose_rows(commands.settings)
+    assert "100 missing" in commands("index", "check", expect=1)
+    assert "660 vectors, all in chroma" in commands("index", "rebuild", "content_embeddings")
+    commands("index", "check")
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("platform", SHARED_POSTS)
+def test_the_main_job_takes_a_persons_own_file(platform: str, shared_data: Path, tmp_path: Path) -> None:
+    commands = Commands(tmp_path / "home", "chroma")
+    printed = commands(
+        "run",
+        "--posts",
+        shared_data / SHARED_POSTS[platform],
+        "--platform",
+        platform,
+        "--map",
+        MAPPINGS / f"{platform}.yaml",
+    )
+    assert f"{platform}: strategy 1, from" in printed
+    assert "synthetic" not in printed
+
+
+@pytest.mark.shared_data
+def test_a_file_without_rows_is_no_failure(everreach: Commands, shared_data: Path) -> None:
+    empty = shared_data / "facebook_pages_2016" / "empty_page_oreo.csv"
+    assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
+
+
+def _dump(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table of ours, without the vectors' components."""
+    with (
+        running_servers(settings) as addresses,
+        Database(addresses.database_url) as database,
+        database.connection() as connection,
+    ):
+        tables = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename !~ 'yoyo' ORDER BY 1"
+        ).fetchall()
+        rows = "SELECT (to_jsonb(t) - 'embedding')::text FROM {} AS t ORDER BY 1"
+        return {table: connection.execute(rows.format(table).encode()).fetchall() for (table,) in tables}
+
+
+def _lose_rows(settings: Settings) -> None:
+    import chromadb
+
+    with running_servers(settings) as addresses:
+        client = chromadb.HttpClient(host=addresses.chroma_host or "", port=addresses.chroma_port)
+        collection = client.get_collection("content_embeddings", embedding_function=None)
+        collection.delete(ids=collection.get(limit=100)["ids"])
