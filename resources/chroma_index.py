@@ -62,6 +62,10 @@ class ChromaIndex:
         yield
         self.deliver(collection, space_id)
 
+    def adopt(self, collection: str, space_id: str) -> int:
+        with self._database.connection() as connection:
+            return vector_store.adopt(connection, self.targets[0], collection, space_id)
+
     def deliver(self, collection: str, space_id: str) -> int:
         """Send what the ledger says is pending, oldest first, and note what was taken.
 

@@ -45,6 +45,9 @@ class HnswIndex:
         yield
         self.deliver(collection, space_id)
 
+    def adopt(self, collection: str, space_id: str) -> int:
+        return 0  # Postgres has kept the index in step, whoever answered
+
     def deliver(self, collection: str, space_id: str) -> int:
         """Build the index where there are rows enough and none that is valid; Postgres keeps it from then on."""
         with self._database.connection() as connection:

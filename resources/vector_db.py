@@ -218,8 +218,10 @@ class VectorDB:
         return self._index.deliver(collection, self._open(collection))
 
     def catch_up(self, collection: str) -> int:
-        """Deliver; then, if the index holds another number of rows than Postgres, mend it. Answers the rows mended."""
+        """Deliver, also what was written under another backend; then, if the index holds another number of rows than
+        Postgres, mend it. Answers the rows mended."""
         space_id = self._open(collection)
+        self._index.adopt(collection, space_id)
         self._index.deliver(collection, space_id)
         is_whole = self._index.size(collection, space_id) == self.count(collection)
         return 0 if is_whole else self._index.mend(collection, space_id)

@@ -56,6 +56,9 @@ class VectorIndex(Protocol):
     def loading(self, collection: str, space_id: str, incoming: int) -> AbstractContextManager[None]:
         """Around the writing of `incoming` rows: the index may do its part at once instead of row by row."""
 
+    def adopt(self, collection: str, space_id: str) -> int:
+        """Count rows that were written while another index answered as not delivered; answers how many."""
+
     def deliver(self, collection: str, space_id: str) -> int:
         """Bring the index up to what Postgres holds; answers how many rows it took."""
 

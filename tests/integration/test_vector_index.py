@@ -227,6 +227,16 @@ def test_a_wiped_server_heals_by_itself(vector_db: VectorDB, own_chroma: ChromaP
     assert vector_db.check_index(COLLECTION).rows == 30
 
 
+def test_a_row_changed_under_the_other_backend_reaches_chroma_with_the_next_catch_up(
+    vector_db: VectorDB, hnsw_db: VectorDB
+) -> None:
+    vector_db.upsert_many(COLLECTION, documents(3))
+    hnsw_db.upsert_many(COLLECTION, documents(3, seed=1))  # as many rows as before, all of them others
+    assert len(vector_db.check_index(COLLECTION).stale) == 3
+    vector_db.catch_up(COLLECTION)
+    assert vector_db.check_index(COLLECTION).is_whole
+
+
 def test_rows_written_under_the_other_backend_reach_chroma(vector_db: VectorDB, hnsw_db: VectorDB) -> None:
     hnsw_db.upsert_many(COLLECTION, documents(3))
     assert vector_db.check_index(COLLECTION).missing == ["d00000", "d00001", "d00002"]
