@@ -63,19 +63,19 @@ def embed_collection(
             goes on from there.
     """
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
-    with database.transaction() as connection:
+    with documents.comparison(database) as connection:
         deleted = documents.delete_gone(connection, scope)
         metadata_changed = documents.refresh_metadata(connection, scope)
         total, pending = documents.count(connection, scope)
     redactions: Counter[str] = Counter()
     if collection == OUTCOMES.name:
-        with vector_db.loading(collection, pending), database.transaction() as connection:
+        with vector_db.loading(collection, pending), documents.comparison(database) as connection:
             embedded = documents.copy_from_content(connection, scope)
     else:
         batches = _embedded_batches(scope, database, embedder, redactions)
         embedded = vector_db.upsert_stream(collection, batches, new=pending)
     if embedded < pending:
-        with database.transaction() as connection:
+        with documents.comparison(database) as connection:
             deleted += documents.delete_outdated(connection, scope)
     return EmbeddingReport(
         collection=collection,
@@ -94,7 +94,7 @@ def embed_collection(
 def _embedded_batches(
     scope: Scope, database: Database, embedder: Embedder, redactions: Counter[str]
 ) -> Iterator[list[Document]]:
-    with database.transaction() as reading:  # it ends with the last batch, before the index is built
+    with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS):
             result = embedder.embed_many(scope.collection, [each.text for each in batch])
             redactions.update(result.redactions)

@@ -10,7 +10,9 @@ SELECT platform || ':' || post_id AS doc_id,
            'account', nullif(account, ''),
            'post_type', nullif(post_type, ''),
            'niche', nullif(niche, ''),
-           'published_at', floor(extract(epoch FROM published_at)))) AS metadata
+           'published_at', floor(extract(epoch FROM published_at)))) AS metadata,
+       platform,
+       post_id
 FROM actp_feedback_posts
 WHERE text ~ '\S';
 
@@ -24,7 +26,7 @@ SELECT content.doc_id,
            'value', labels.value,
            'score', round(labels.score::numeric, 4))) AS metadata
 FROM outcome_labels AS labels
-JOIN content_documents AS content ON content.doc_id = labels.platform || ':' || labels.post_id
+JOIN content_documents AS content ON content.platform = labels.platform AND content.post_id = labels.post_id
 WHERE labels.superseded_at IS NULL;
 
 CREATE VIEW prospect_documents AS
