@@ -48,7 +48,6 @@ class ChromaIndex:
 
     backend = "chroma"
     targets: Sequence[str] = ("chroma",)
-    exact_up_to_rows = 1_000  # Chroma takes longer over any filter than Postgres over so few rows
 
     def __init__(self, database: Database, host: str, port: int, *, request_seconds: float = 60.0) -> None:
         self._database = database

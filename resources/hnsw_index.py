@@ -28,7 +28,6 @@ class HnswIndex:
 
     backend = "pgvector"
     targets: Sequence[str] = ()
-    exact_up_to_rows = 0  # the planner sees by itself when a filter leaves few rows
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -50,9 +50,6 @@ class VectorIndex(Protocol):
     targets: Sequence[str]
     """Names under which the ledger notes what the index has yet to take; none for an index inside Postgres."""
 
-    exact_up_to_rows: int
-    """Where a filter leaves no more rows than this, Postgres compares with each of them and the index is not asked."""
-
     def loading(self, collection: str, space_id: str, incoming: int) -> AbstractContextManager[None]:
         """Around the writing of `incoming` rows: the index may do its part at once instead of row by row."""
 
