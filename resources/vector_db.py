@@ -36,8 +36,8 @@ WRITE_ROWS = 1_000
 """Rows of one statement: 6 MB of vectors, so that memory stays bounded whatever the size of a batch."""
 
 EXACT_UP_TO_ROWS = 1_000
-"""Where a filter leaves no more than this, each of them is compared. An index alone would miss some: under a filter that
-keeps 1 % of 10,000 rows, HNSW found 97 % of the neighbours (docs/benchmarks.md)."""
+"""Where a filter leaves no more than this, each of them is compared. An index alone would miss some: under a filter
+that keeps 1 % of 10,000 rows, HNSW found 97 % of the neighbours (docs/benchmarks.md)."""
 
 MAX_RESULTS = 10_000
 
