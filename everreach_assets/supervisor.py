@@ -114,8 +114,10 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
         )
     click.echo("Starting the servers and Dagster (half a minute) ...")
     with running_servers(settings) as addresses:
-        environment = os.environ | child_environment(settings, addresses) | {MARK: str(settings.home)}
-        prepare_dagster_home(settings)
+        # Dagster's own configuration reads the environment, here as in its processes.
+        os.environ.update(child_environment(settings, addresses))
+        environment = os.environ | {MARK: str(settings.home)}
+        _fail_lost_runs(prepare_dagster_home(settings))
         servers = embedded_processes(settings)
         children: dict[str, Child] = {}
         try:

@@ -112,6 +112,7 @@ def replace_strategy(
 
 
 def strategy_in_force(connection: Connection, platform: str) -> StoredStrategy | None:
+    """The platform's strategy, or None where there is none yet."""
     row = connection.execute(
         "SELECT strategy_id, platform, strategy, summary, outcomes, new_outcomes, created_at"
         " FROM actp_feedback_strategy WHERE platform = %s",

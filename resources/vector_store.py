@@ -41,6 +41,7 @@ class PendingDelivery:
 
 
 def register_space(connection: Connection, space: Space) -> None:
+    """Note what the space's id stands for; once is enough."""
     connection.execute(
         "INSERT INTO embedding_spaces (space_id, provider, model, width, version) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING",
@@ -328,15 +329,6 @@ def revisions(connection: Connection, collection: str, space_id: str) -> Iterato
     yield from connection.execute(
         "SELECT doc_id, rev FROM vector_embeddings WHERE collection = %s AND space_id = %s", (collection, space_id)
     )
-
-
-def pending_count(connection: Connection, target: str, collection: str) -> int:
-    row = connection.execute(
-        "SELECT count(*) FROM vector_deliveries"
-        " WHERE target = %s AND collection = %s AND acked_rev IS DISTINCT FROM rev",
-        (target, collection),
-    ).fetchone()
-    return int(row[0]) if row else 0
 
 
 def filter_condition(where: Filter | None) -> tuple[sql.Composable, dict[str, object]]:

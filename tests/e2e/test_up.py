@@ -203,6 +203,19 @@ def test_down_stops_what_a_killed_up_left(stack: Stack) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_lost_its_process_does_not_hold_its_place(stack: Stack) -> None:
+    command = stack.up()
+    launch_run(stack)
+    command.kill()
+    command.wait()
+    end_processes(stack.processes(), grace_seconds=0, signals=())  # a power cut: nothing reports a failure
+    again = stack.up()
+    assert "had lost its process; it is recorded as failed" in stack.output()
+    again.send_signal(signal.SIGINT)
+    assert again.wait(timeout=90) == 0
+
+
+@pytest.mark.slow
 def test_up_starts_again_after_it_was_killed(stack: Stack) -> None:
     first = stack.up()
     first.kill()
