@@ -93,5 +93,5 @@ def test_a_strategy_shows_its_claims_and_their_plot(page: Page) -> None:
 
 def test_the_sensor_and_both_schedules_are_listed(page: Page) -> None:
     page.goto("/automation")
-    for name in ("strategy_rebuild_sensor", "memory_refresh_job_schedule", "strategy_refresh_schedule"):
+    for name in ("strategy_rebuild_sensor", "memory_refresh_schedule", "strategy_refresh_schedule"):
         expect(page.get_by_text(name).first).to_be_visible()
