@@ -229,15 +229,22 @@ def pending_deliveries(
     connection: Connection, target: str, collection: str, space_id: str, limit: int
 ) -> list[PendingDelivery]:
     """The oldest changes of the space, and removals, that the target has not acknowledged."""
+    # Row by row (LIMIT 1), in the order of the index of what is pending: a join would read every vector for each batch.
     rows = connection.execute(
         """
         SELECT ledger.doc_id, ledger.rev, stored.rev, stored.embedding, stored.metadata
-        FROM vector_deliveries AS ledger
-        LEFT JOIN vector_embeddings AS stored
-            ON stored.collection = ledger.collection AND stored.doc_id = ledger.doc_id AND NOT ledger.is_deleted
-        WHERE ledger.target = %(target)s AND ledger.collection = %(collection)s
-            AND ledger.acked_rev IS DISTINCT FROM ledger.rev
-            AND (ledger.is_deleted OR stored.space_id = %(space_id)s)
+        FROM (
+            SELECT doc_id, rev, is_deleted FROM vector_deliveries
+            WHERE target = %(target)s AND collection = %(collection)s AND acked_rev IS DISTINCT FROM rev
+            ORDER BY rev
+        ) AS ledger
+        LEFT JOIN LATERAL (
+            SELECT rev, embedding, metadata FROM vector_embeddings
+            WHERE collection = %(collection)s AND doc_id = ledger.doc_id AND space_id = %(space_id)s
+                AND NOT ledger.is_deleted
+            LIMIT 1
+        ) AS stored ON true
+        WHERE ledger.is_deleted OR stored.rev IS NOT NULL
         ORDER BY ledger.rev LIMIT %(limit)s
         """,
         {"target": target, "collection": collection, "space_id": space_id, "limit": limit},
@@ -288,10 +295,10 @@ def adopt(connection: Connection, target: str, collection: str, space_id: str) -
         """
         INSERT INTO vector_deliveries (target, collection, doc_id, rev)
         SELECT %(target)s, collection, doc_id, rev FROM vector_embeddings AS stored
-        WHERE collection = %(collection)s AND space_id = %(space_id)s AND NOT EXISTS (
-            SELECT FROM vector_deliveries AS ledger
+        WHERE collection = %(collection)s AND space_id = %(space_id)s AND rev IS DISTINCT FROM (
+            SELECT ledger.rev FROM vector_deliveries AS ledger  -- looked up by its key, not joined: as in acknowledge
             WHERE ledger.target = %(target)s AND ledger.collection = stored.collection
-                AND ledger.doc_id = stored.doc_id AND ledger.rev = stored.rev)
+                AND ledger.doc_id = stored.doc_id)
         ORDER BY doc_id COLLATE "C"
         ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
         """,
