@@ -53,13 +53,20 @@ class IntakeReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.rows:,} rows read, {self.inserted:,} new, {self.updated:,} changed, "
-            f"{self.unchanged:,} as before, {self.snapshots_inserted:,} new observations of metrics"
+            f"{self.file}: {self.rows:,} rows read; {self._documents}: {self.inserted:,} new, {self.updated:,} changed, "
+            f"{self.unchanged:,} as before"
         ]
+        if self.kind in ("posts", "outcomes"):
+            lines[0] += f"; {self.snapshots_inserted:,} new observations of metrics"
         if self.rejected:
             lines.append(f"{self.rejected:,} rows could not be taken; they are in the table ingest_dead_letters:")
             lines += [f"  line {each.line}: {each.reason}" for each in self.first_rejections]
         return "\n".join(lines)
+
+    @property
+    def _documents(self) -> str:
+        """What is counted: the rows of a file of outcomes tell of posts."""
+        return "posts" if self.kind == "outcomes" else self.kind
 
     @property
     def is_unreadable(self) -> bool:

@@ -9,13 +9,14 @@ from texts (`embedder.py`).
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from everreach_assets.domain.collections import check_doc_id, collection_named
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.filters import parse_filter
+from everreach_assets.domain.filters import Filter, parse_filter
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import (
     Document,
@@ -39,6 +40,13 @@ EXACT_UP_TO_ROWS = 1_000
 """Where a filter leaves no more than this, each of them is compared. An index alone would miss some: under a filter
 that keeps 1 % of 10,000 rows, HNSW found 97 % of the neighbours (docs/benchmarks.md)."""
 
+BROAD_FOR_SECONDS = 60.0
+"""How long a filter that left more is taken to leave more still. Should its rows go meanwhile, the index answers
+alone: still n rows or all that match, of which it may miss the few that it misses under such filters."""
+
+BROAD_FILTERS = 1_000
+"""Filters remembered at a time."""
+
 MAX_RESULTS = 10_000
 
 
@@ -56,6 +64,7 @@ class VectorDB:
         self._index = index
         self._space_of = space_of
         self._registered: set[str] = set()
+        self._broad_until: dict[str, float] = {}
 
     @property
     def backend(self) -> str:
@@ -192,10 +201,7 @@ class VectorDB:
         condition = parse_filter(where)
         space_id = self._open(collection)
         if condition is not None:
-            with self._database.connection() as connection:
-                few = vector_store.search_exactly(
-                    connection, collection, space_id, vector, n, condition, unless_more_than=EXACT_UP_TO_ROWS
-                )
+            few = self._search_few(collection, space_id, vector, n, condition)
             if few is not None:
                 return few
         matches = self._index.nearest(collection, space_id, vector, n, condition)
@@ -252,6 +258,23 @@ class VectorDB:
     def space_id(self, collection: str) -> str:
         """The space in force of the collection."""
         return self._open(collection)
+
+    def _search_few(
+        self, collection: str, space_id: str, query: Vector, n: int, condition: Filter
+    ) -> list[Match] | None:
+        """The nearest rows by comparing with each that matches; None where those are too many to do so."""
+        key = repr((collection, space_id, condition))  # as text, because 1, 1.0 and True are equal in Python
+        if time.monotonic() < self._broad_until.get(key, 0.0):
+            return None
+        with self._database.connection() as connection:
+            few = vector_store.search_exactly(
+                connection, collection, space_id, query, n, condition, unless_more_than=EXACT_UP_TO_ROWS
+            )
+        if few is None:
+            if len(self._broad_until) >= BROAD_FILTERS:
+                self._broad_until.clear()
+            self._broad_until[key] = time.monotonic() + BROAD_FOR_SECONDS
+        return few
 
     def _open(self, collection: str) -> str:
         """The id of the space in force, registered; refuses what is no name of a collection."""

@@ -13,7 +13,7 @@ import psycopg
 
 from tests.benchmarks.contenders import Backend, Search, open_backends
 from tests.benchmarks.servers import fresh_servers
-from tests.benchmarks.vectors import FILTERS, Question, VectorSet, questions
+from tests.benchmarks.vectors import FILTERS, SEED, Question, VectorSet, questions
 
 WARM_UP = 20
 """Queries before the clock starts: psycopg prepares a statement after five, and pages come into memory."""
@@ -122,13 +122,14 @@ def _ask(vectors: str, keeps: str, backend: Backend, asked: Sequence[Question]) 
     seconds: dict[str, list[float]] = {who: [] for who in contenders}
     answers: dict[str, list[list[str]]] = {who: [] for who in contenders}
     order = list(contenders.items())
+    random = np.random.default_rng(SEED)
     for question in asked:
+        random.shuffle(order)  # nobody is always first, nor always after another with the same query
         for who, search in order:
             start = time.perf_counter()
             found = search(question.query, question.where)
             seconds[who].append(time.perf_counter() - start)
             answers[who].append(found)
-        order.append(order.pop(0))  # nobody is always first
     return [
         QueryFigures(
             vectors=vectors,

@@ -61,7 +61,7 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 def test_a_second_run_changes_nothing(everreach: Commands) -> None:
     before = _dump(everreach.settings)
     printed = everreach("run")
-    assert "660 as before, 0 new observations" in printed
+    assert "660 as before; 0 new observations" in printed
     assert _dump(everreach.settings) == before
 
 

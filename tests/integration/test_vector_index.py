@@ -107,8 +107,8 @@ def chroma(own_chroma: ChromaProcess) -> Iterator[ClientAPI]:
     close_client(client)
 
 
-def found(vector_db: VectorDB, query: Vector, n: int = 10) -> set[str]:
-    return {match.doc_id for match in vector_db.search(COLLECTION, query, n)}
+def found(vector_db: VectorDB, query: Vector, n: int = 10, where: Metadata | None = None) -> set[str]:
+    return {match.doc_id for match in vector_db.search(COLLECTION, query, n, where)}
 
 
 # Truth first
@@ -420,6 +420,15 @@ def test_a_search_after_most_rows_were_deleted_still_answers_n_rows(hnsw_db: Vec
     hnsw_db.upsert_many(COLLECTION, stored)
     assert hnsw_db.delete_where(COLLECTION, {"i": {"$gte": 15}}) == 1_185
     assert found(hnsw_db, stored[1_000].embedding, 15) == {each.doc_id for each in stored[:15]}
+
+
+def test_a_filter_that_left_many_rows_and_now_leaves_few_still_answers_all_of_them(hnsw_db: VectorDB) -> None:
+    stored = documents(1_200, broad=True)
+    hnsw_db.upsert_many(COLLECTION, stored)
+    assert len(found(hnsw_db, stored[0].embedding, 10, {"broad": True})) == 10  # from now on known to leave many
+    assert found(hnsw_db, stored[0].embedding, 10, {"broad": 1}) == set()  # and the number 1 is another filter
+    hnsw_db.delete_where(COLLECTION, {"i": {"$gte": 15}})
+    assert found(hnsw_db, stored[1_000].embedding, 20, {"broad": True}) == {each.doc_id for each in stored[:15]}
 
 
 # Any order of work
