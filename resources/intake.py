@@ -53,8 +53,8 @@ class IntakeReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.rows:,} rows read; {self._documents}: {self.inserted:,} new, {self.updated:,} changed, "
-            f"{self.unchanged:,} as before"
+            f"{self.file}: {self.rows:,} rows read; {self._documents}: {self.inserted:,} new, "
+            f"{self.updated:,} changed, {self.unchanged:,} as before"
         ]
         if self.kind in ("posts", "outcomes"):
             lines[0] += f"; {self.snapshots_inserted:,} new observations of metrics"
