@@ -187,14 +187,14 @@ def down() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask before data are deleted.")
 def migrate(steps: int | None, yes: bool) -> None:
     """Bring the database to the newest schema, or undo migrations."""
-    from resources import database
+    from resources import migrations
     from resources.servers import running_servers
 
     if steps and not yes:
         click.confirm("Undoing a migration deletes the data in its tables. Go on?", abort=True)
     with running_servers(_settings()) as addresses:
         url = addresses.database_url
-        changed = database.roll_back(url, steps=steps) if steps else database.migrate(url)
+        changed = migrations.roll_back(url, steps=steps) if steps else migrations.migrate(url)
     for name in changed:
         click.echo(f"{'Undone' if steps else 'Applied'}: {name}")
     if not changed:

@@ -1,7 +1,7 @@
-"""The Postgres that holds the truth: its connection pool, its migrations and what is checked before it is trusted.
+"""The Postgres that holds the truth: its connection pool and what is checked before it is trusted.
 
-What does not belong here: the statements of one noun (they are in `resources/<noun>.py`) and the starting of an
-embedded server (`resources/servers.py`).
+What does not belong here: the statements of one noun (they are in `resources/<noun>.py`), the schema
+(`resources/migrations.py`) and the starting of an embedded server (`resources/servers.py`).
 """
 
 import contextlib
@@ -13,14 +13,12 @@ import psycopg
 import psycopg_pool
 from pgvector.psycopg import register_vector
 from psycopg.rows import TupleRow
-from yoyo import get_backend, read_migrations
 
 from everreach_assets.domain.errors import Refused, Unavailable
 
 Connection = psycopg.Connection[TupleRow]
 
 SQL_FOLDER = Path(__file__).parent.parent / "sql"
-MIGRATION_LOCK = 0x65766572  # "ever": one migration at a time, whoever starts it
 
 SESSION_SETTINGS = {
     "TimeZone": "UTC",
@@ -121,31 +119,3 @@ def describe(url: str) -> str:
     parts = urlsplit(url)
     place = parts.hostname or "a local socket"
     return f"{place}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-def migrate(url: str) -> list[str]:
-    """Bring the schema to the newest version; answers the names of the migrations applied."""
-    return _run_migrations(url, down=0)
-
-
-def roll_back(url: str, *, steps: int) -> list[str]:
-    """Undo the newest `steps` migrations, newest first; answers their names."""
-    return _run_migrations(url, down=steps)
-
-
-def _run_migrations(url: str, *, down: int) -> list[str]:
-    migrations = read_migrations(str(SQL_FOLDER / "migrations"))
-    with psycopg.connect(url, autocommit=True) as guard:
-        # An advisory lock dies with its session; yoyo's own lock is a row that a killed process leaves behind.
-        guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
-        backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
-        try:
-            if down:
-                chosen = backend.to_rollback(migrations)[:down]
-                backend.rollback_migrations(chosen)
-            else:
-                chosen = backend.to_apply(migrations)
-                backend.apply_migrations(chosen)
-        finally:
-            backend.connection.close()
-    return [migration.id for migration in chosen]

