@@ -1,7 +1,8 @@
 """Every metric of the project: the one list that exporter, rules, dashboards and docs are checked against.
 
 What belongs here: names as exposed, types, help, labels with the closed sets of their values, buckets, and where the
-numbers come from. What does not: storing (`resources/metric_records.py`) and exposing them (`everreach_assets/service/`).
+numbers come from. What does not: storing them (`resources/metric_records.py`) and exposing them
+(`everreach_assets/service/`).
 
 Names follow https://prometheus.io/docs/practices/naming/: base units, counters end in `_total`. A label's value always
 comes from a closed set; a value outside it is counted under `other`, so no caller can make a series.
