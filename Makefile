@@ -7,7 +7,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-all bench check format lock clean clean-data
+.PHONY: help setup run up down test test-all bench dashboards check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-all: setup check ## every check and every test, the slow ones too
 
 bench: setup ## measure search, fill and intake against the raw clients
 	$(BIN)/python -m tests.benchmarks
+
+dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
+	$(BIN)/python -m everreach_assets.dashboards
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -166,6 +166,26 @@ def show(platform: str) -> None:
     click.echo(claim_list(stored.claims))
 
 
+@main.group()
+def grafana() -> None:
+    """The dashboards of grafana/ in a Grafana server."""
+
+
+@grafana.command(name="import")
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--folder", "folder_uid", help="Uid of the folder there; without it, the top.")
+def import_dashboards(files: tuple[Path, ...], folder_uid: str | None) -> None:
+    """Bring FILES, or every dashboard of grafana/, to the server that GRAFANA_URL names."""
+    from resources.grafana import Grafana, read_dashboard
+    from resources.servers import PROJECT_FOLDER
+
+    paths = files or tuple(sorted((PROJECT_FOLDER / "grafana").glob("*.json")))
+    dashboards = [read_dashboard(path) for path in paths]
+    with Grafana.from_settings(_settings()) as server:
+        for dashboard in dashboards:
+            click.echo(f"{dashboard['title']}: {server.import_dashboard(dashboard, folder_uid=folder_uid)}")
+
+
 @main.command()
 def up() -> None:
     """Run the servers, the Dagster UI, sensors and schedules until Ctrl-C."""

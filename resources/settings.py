@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
     embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one batch with its retries")
 
+    grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
+    grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
+
     @cached_property
     def home(self) -> Path:
         """The data folder, absolute, so that a change of directory never opens another store."""
