@@ -1,4 +1,4 @@
-"""What `everreach up` and `everreach down` do: the servers, the Dagster UI and daemon, and the end of them all.
+"""What `everreach up` and `everreach down` do: the servers, the Dagster UI and daemon, the service, and their end.
 
 Every process that `up` starts carries the variable EVERREACH_UP_HOME and hands it on to its own children, so that
 code servers and run workers are found too, also those of an `up` that was killed.
@@ -51,7 +51,7 @@ Command = list[str | Path]
 
 @dataclass(frozen=True)
 class Child:
-    """A process of Dagster's and the thread that prints its lines."""
+    """A process that `up` started, and the thread that prints its lines."""
 
     process: subprocess.Popen[str]
     printer: threading.Thread
@@ -96,7 +96,9 @@ def down(settings: Settings) -> int:
     if pid is not None:
         click.echo(f"Stopped everreach up (process {pid}).")
     if ended or stopped:
-        click.echo(f"Stopped what a killed command had left: {_count(ended)} of Dagster, {_names(stopped)}.")
+        click.echo(
+            f"Stopped what a killed command had left: {_count(ended)} of Dagster and the service, {_names(stopped)}."
+        )
     if pid is None and not ended and not stopped:
         click.echo("Nothing is running.")
     if used := embedded_processes(settings):
@@ -107,12 +109,13 @@ def down(settings: Settings) -> int:
 def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -> int:
     if ended := _end_marked(settings):
         click.echo(f"Ended {_count(ended)} that a killed 'everreach up' had left.")
-    if not is_port_free(settings.everreach_webserver_port):
-        raise Unavailable(
-            f"port {settings.everreach_webserver_port} is taken by another program: end it, or set "
-            "EVERREACH_WEBSERVER_PORT to a free port"
-        )
-    click.echo("Starting the servers and Dagster (half a minute) ...")
+    for port, setting in (
+        (settings.everreach_webserver_port, "EVERREACH_WEBSERVER_PORT"),
+        (settings.everreach_metrics_port, "EVERREACH_METRICS_PORT"),
+    ):
+        if not is_port_free(port):
+            raise Unavailable(f"port {port} is taken by another program: end it, or set {setting} to a free port")
+    click.echo("Starting the servers, Dagster and the service (half a minute) ...")
     with running_servers(settings) as addresses:
         # Dagster's own configuration reads the environment, here as in its processes.
         os.environ.update(child_environment(settings, addresses))
@@ -122,7 +125,7 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
         children: dict[str, Child] = {}
         try:
             if not stop_requested.is_set():
-                children = _start_dagster(settings, workspace, environment)
+                children = _start_children(settings, workspace, environment)
             failure = _watch(settings, children, servers, stop_requested)
         finally:
             click.echo("Stopping ...")
@@ -154,11 +157,16 @@ def _fail_lost_runs(dagster_home: Path) -> None:
                 click.echo(f"Run {run.run_id} had lost its process; it is recorded as failed.")
 
 
-def _start_dagster(settings: Settings, workspace: Path, environment: dict[str, str]) -> dict[str, Child]:
+def _start_children(settings: Settings, workspace: Path, environment: dict[str, str]) -> dict[str, Child]:
     programs, port = Path(sys.executable).parent, str(settings.everreach_webserver_port)
     webserver: Command = [programs / "dagster-webserver", "-h", LOOPBACK, "-p", port, "-w", workspace]
     daemon: Command = [programs / "dagster-daemon", "run", "-w", workspace]
-    return {"webserver": _start("webserver", webserver, environment), "daemon": _start("daemon", daemon, environment)}
+    service: Command = [programs / "everreach", "serve"]
+    return {
+        "the Dagster webserver": _start("webserver", webserver, environment),
+        "the Dagster daemon": _start("daemon", daemon, environment),
+        "the service": _start("service", service, environment),
+    }
 
 
 def _watch(
@@ -168,13 +176,20 @@ def _watch(
     while not stop_requested.wait(0.2):
         for name, child in children.items():
             if child.process.poll() is not None:
-                return f"the Dagster {name} ended by itself with exit code {child.process.returncode}"
+                return f"{name} ended by itself with exit code {child.process.returncode}"
         for name, server in servers.items():
             if not is_alive(server):
                 return f"{name} ended by itself (its log is in {settings.home})"
-        if not is_announced and answers_http(settings.everreach_webserver_port, "/server_info"):
+        if not is_announced and all(
+            answers_http(port, path)
+            for port, path in (
+                (settings.everreach_webserver_port, "/server_info"),
+                (settings.everreach_metrics_port, "/healthz"),
+            )
+        ):
             click.echo(
                 f"\nReady: the Dagster UI is at {_url(settings)}\n"
+                f"       the metrics are at http://localhost:{settings.everreach_metrics_port}/metrics\n"
                 "Sensors and schedules run. Record outcomes from another terminal, for example with\n"
                 "'everreach ingest outcomes FILE'; Ctrl-C here, or 'everreach down', stops everything.\n"
             )

@@ -91,6 +91,37 @@ class Database:
             yield connection
 
 
+READ_TIMEOUT_SECONDS = 3
+"""Of a statement, and of the connection: less than Prometheus waits for a scrape (10 s)."""
+
+
+@contextlib.contextmanager
+def read_snapshot(url: str) -> Iterator[Connection]:
+    """One consistent view of the database that cannot change it, on a connection of its own.
+
+    Not of the pool: after a time without the server a pool waits ever longer before it tries again, and a watcher must
+    see at once that the server is back.
+
+    Raises:
+        Unavailable: the server does not answer, or went away meanwhile.
+    """
+    try:
+        with psycopg.connect(
+            url, connect_timeout=READ_TIMEOUT_SECONDS, application_name="everreach-metrics"
+        ) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            connection.execute(
+                "SELECT set_config('statement_timeout', %s, true), set_config('TimeZone', 'UTC', true)",
+                (f"{READ_TIMEOUT_SECONDS}s",),
+            )
+            yield connection
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            f"the database at {describe(url)} does not answer ({str(error).strip()}); check that it runs"
+        ) from error
+
+
 def _configure(connection: Connection) -> None:
     for name, value in SESSION_SETTINGS.items():
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))

@@ -32,6 +32,14 @@ class Settings(BaseSettings):
     chroma_host: str | None = Field(None, description="Host of a Chroma server; empty: an embedded one")
     chroma_port: int = Field(8000, ge=1, le=65535, description="Port of the Chroma server")
     everreach_webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI, on 127.0.0.1")
+    everreach_service_host: str = Field("127.0.0.1", description="Address that the service listens on")
+    everreach_metrics_port: int = Field(9090, ge=1, le=65535, description="Port of the service: /metrics and the API")
+    everreach_api_tokens: SecretStr | None = Field(
+        None,
+        description="Tokens that callers of the service present, comma-separated; empty: no call needing one passes",
+    )
+    cloud_cost_cap_usd: float = Field(400.0, gt=0, description="What the cloud services may cost in a month")
+    embedding_daily_quota: int = Field(10_000, ge=0, description="Provider calls that a UTC day may have")
     embedding_provider: Literal["auto", "local", "openai"] = Field(
         "auto", description="auto: OpenAI where OPENAI_API_KEY is set, else local"
     )
@@ -51,6 +59,12 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """The data folder, absolute, so that a change of directory never opens another store."""
         return self.everreach_home.expanduser().resolve()
+
+    @property
+    def api_tokens(self) -> list[str]:
+        """The tokens of EVERREACH_API_TOKENS, each by itself."""
+        given = self.everreach_api_tokens.get_secret_value() if self.everreach_api_tokens else ""
+        return [token.strip() for token in given.split(",") if token.strip()]
 
     def database_url(self) -> str:
         """The address of the database, for a process that was told it.

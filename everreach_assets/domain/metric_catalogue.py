@@ -9,7 +9,7 @@ comes from a closed set; a value outside it is counted under `other`, so no call
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -105,11 +105,11 @@ class Metric:
         """Kept as durable rows, which anybody may add to who may write to the database."""
         return self.source in ("recorded", "outside")
 
-    def seeds(self) -> Iterator[dict[str, str]]:
+    def seeds(self, value_sets: Mapping[str, Sequence[str]] = VALUE_SETS) -> Iterator[dict[str, str]]:
         """The label sets that a recorded counter starts at 0; none where there would be too many."""
         if self.type != "counter" or not self.is_recorded:
             return
-        values = [(*VALUE_SETS[value_set], OTHER) for value_set in self.labels.values()]
+        values = [(*value_sets[value_set], OTHER) for value_set in self.labels.values()]
         combinations = list(itertools.islice(itertools.product(*values), SEEDED_SERIES + 1))
         if len(combinations) <= SEEDED_SERIES:
             yield from (dict(zip(self.labels, each, strict=True)) for each in combinations)

@@ -32,6 +32,7 @@ def settings(tmp_path: Path) -> Settings:
         _env_file=None,
         everreach_home=tmp_path / "home",
         everreach_webserver_port=free_port(),
+        everreach_metrics_port=free_port(),
         chroma_port=free_port(),
     )
 
@@ -42,6 +43,7 @@ def running_up(settings: Settings, tmp_path: Path) -> Iterator[None]:
     environment = os.environ | {
         "EVERREACH_HOME": str(settings.home),
         "EVERREACH_WEBSERVER_PORT": str(settings.everreach_webserver_port),
+        "EVERREACH_METRICS_PORT": str(settings.everreach_metrics_port),
         "CHROMA_PORT": str(settings.chroma_port),
     }
     log = tmp_path / "up.log"

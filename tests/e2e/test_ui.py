@@ -34,6 +34,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = os.environ | {
         "EVERREACH_HOME": str(folder / "home"),
         "EVERREACH_WEBSERVER_PORT": str(port),
+        "EVERREACH_METRICS_PORT": str(free_port()),
         "CHROMA_PORT": str(free_port()),
     }
     everreach = Path(sys.executable).with_name("everreach")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class Stack:
         return os.environ | {
             "EVERREACH_HOME": str(self.settings.home),
             "EVERREACH_WEBSERVER_PORT": str(self.settings.everreach_webserver_port),
+            "EVERREACH_METRICS_PORT": str(self.settings.everreach_metrics_port),
             "CHROMA_PORT": str(self.settings.chroma_port),
             "NO_PROXY": "*",
         }
@@ -112,6 +114,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         _env_file=None,
         everreach_home=tmp_path / "home",
         everreach_webserver_port=free_port(),
+        everreach_metrics_port=free_port(),
         chroma_port=free_port(),
     )
     stack = Stack(tmp_path, settings)
@@ -141,6 +144,12 @@ def test_up_serves_the_ui_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
     port = stack.settings.everreach_webserver_port
     assert answers_http(port, "/server_info")
     assert f"http://localhost:{port}" in stack.output()
+    metrics = f"http://localhost:{stack.settings.everreach_metrics_port}/metrics"
+    assert metrics in stack.output()
+    with urllib.request.urlopen(metrics, timeout=10) as answer:
+        exposition = answer.read().decode()
+    assert "everreach_exporter_up 1.0" in exposition
+    assert 'everreach_dms_sent_total{platform="x"} 0.0' in exposition
 
     started = time.monotonic()
     second = run_up(stack)
@@ -154,6 +163,7 @@ def test_up_serves_the_ui_and_ctrl_c_leaves_no_process(stack: Stack) -> None:
     assert stack.processes() == []
     assert "none left" in stack.output()
     assert not answers_http(port, "/server_info")
+    assert not answers_http(stack.settings.everreach_metrics_port, "/healthz")
 
 
 def run_up(stack: Stack) -> "subprocess.CompletedProcess[str]":
@@ -228,21 +238,28 @@ def test_up_starts_again_after_it_was_killed(stack: Stack) -> None:
     assert stack.processes() == []
 
 
-def test_a_taken_port_is_named_and_nothing_is_left_running(stack: Stack) -> None:
+@pytest.mark.parametrize("setting", ["EVERREACH_WEBSERVER_PORT", "EVERREACH_METRICS_PORT"])
+def test_a_taken_port_is_named_and_nothing_is_left_running(stack: Stack, setting: str) -> None:
+    port = int(stack.environment[setting])
     with socket.socket() as other:
-        other.bind(("127.0.0.1", stack.settings.everreach_webserver_port))
+        other.bind(("127.0.0.1", port))
         other.listen()
         refused = run_up(stack)
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: port")
-    assert str(stack.settings.everreach_webserver_port) in refused.stderr
-    assert "EVERREACH_WEBSERVER_PORT" in refused.stderr
+    assert str(port) in refused.stderr
+    assert setting in refused.stderr
     assert stack.processes() == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "name"), [("dagster-daemon", "the Dagster daemon"), ("dagster-webserver", "the Dagster webserver")]
+    ("part", "name"),
+    [
+        ("dagster-daemon", "the Dagster daemon"),
+        ("dagster-webserver", "the Dagster webserver"),
+        ("everreach", "the service"),
+    ],
 )
 def test_the_end_of_one_process_ends_all_and_is_named(stack: Stack, part: str, name: str) -> None:
     command = stack.up()

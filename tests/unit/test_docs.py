@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from everreach_assets.cli import main
+from everreach_assets.domain.metric_catalogue import METRICS
 from resources.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,7 @@ def test_every_everreach_command_that_is_shown_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["serve", "index mend", "run --post FILE", "ingest pots FILE", "strategy list", "search x --limit 3"]
+    "line", ["server", "index mend", "run --post FILE", "ingest pots FILE", "strategy list", "search x --limit 3"]
 )
 def test_a_command_that_does_not_exist_is_a_fault(line: str) -> None:
     assert fault_of(line.split())
@@ -133,6 +134,19 @@ def test_every_setting_is_documented_once_with_its_default() -> None:
     }
     assert len(rows) == len(defaults)
     assert dict(rows) == defaults
+
+
+def test_every_metric_is_documented_as_it_is_declared() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `((?:everreach|dagster)_[a-z_]+)` \| (.*) \|$", text, re.MULTILINE)
+    declared = {
+        metric.name: " | ".join(
+            (metric.type, ", ".join(f"`{label}`" for label in metric.labels) or "none", metric.help, metric.source)
+        )
+        for metric in METRICS
+    }
+    assert len(rows) == len(declared)
+    assert dict(rows) == declared
 
 
 @pages

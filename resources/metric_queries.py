@@ -1,0 +1,182 @@
+"""The metrics that are read from the tables of the work itself, at every scrape: one list, one statement each.
+
+What belongs here: statements that stay cheap however many rows there are. They use a partial index of what is still to
+be done, or stop counting at a limit that the metric's help names; none counts a big table. What does not: totals,
+which are recorded by the work (`resources/metric_records.py`).
+
+A statement answers one column for each label of its metric, by name, and `value`. Labels come from closed sets here
+too: what the set does not hold is folded into `other`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import psycopg
+
+from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.domain.metric_catalogue import CATALOGUE, OTHER
+from everreach_assets.domain.rebuilds import NEW_OUTCOMES
+from resources import metric_records
+from resources.database import Connection
+from resources.metric_records import Sample
+from resources.settings import Settings
+
+Fold = Callable[[Iterable[float]], float]
+
+
+@dataclass(frozen=True)
+class MetricQuery:
+    """Where one metric comes from.
+
+    Attributes:
+        part: queries of one part succeed or fail together in everreach_exporter_collector_success.
+        statement: with the parameters of `parameters()`.
+        fold: what `other` is of several values outside the closed set; the worst of them where a sum says nothing.
+    """
+
+    part: str
+    metric: str
+    statement: str
+    fold: Fold = sum
+
+
+PLATFORMS = """
+    WITH RECURSIVE platforms AS (
+        SELECT min(platform)::text AS platform FROM actp_feedback_posts
+        UNION ALL
+        SELECT (SELECT min(posts.platform) FROM actp_feedback_posts AS posts WHERE posts.platform > known.platform)
+        FROM platforms AS known WHERE known.platform IS NOT NULL
+    ), fresh AS (
+        SELECT platform::text AS platform, count(DISTINCT post_id) AS posts FROM outcome_snapshots
+        WHERE strategy_id IS NULL AND metrics <> '{}' GROUP BY platform
+    )
+"""
+"""Each platform by one step in the index of the posts, and what is new by the index of what is new."""
+
+QUERIES: tuple[MetricQuery, ...] = (
+    MetricQuery(
+        "costs",
+        "everreach_cloud_cost_month_to_date_usd",
+        """
+        SELECT known.value AS service, coalesce(usd, 0) AS value
+        FROM metric_label_values AS known
+        LEFT JOIN cloud_cost_months AS spent
+            ON spent.service = known.value AND spent.month = date_trunc('month', now())::date
+        WHERE known.value_set = 'cloud_service'
+        """,
+    ),
+    MetricQuery(
+        "feedback",
+        "everreach_outcomes_since_rebuild",
+        PLATFORMS  # noqa: S608 - both are constants
+        + "SELECT platform, coalesce(posts, 0) AS value FROM platforms LEFT JOIN fresh USING (platform)"
+        " WHERE platform IS NOT NULL",
+        fold=max,
+    ),
+    MetricQuery(
+        "feedback",
+        "everreach_outcomes_until_rebuild",
+        PLATFORMS  # noqa: S608 - both are constants
+        + "SELECT platform, greatest(%(new_outcomes)s - coalesce(posts, 0), 0) AS value"
+        " FROM platforms LEFT JOIN fresh USING (platform) WHERE platform IS NOT NULL",
+        fold=min,
+    ),
+    MetricQuery(
+        "feedback",
+        "everreach_strategy_last_rebuild_timestamp_seconds",
+        "SELECT platform, extract(epoch FROM created_at) AS value FROM actp_feedback_strategy",
+        fold=min,
+    ),
+    MetricQuery(
+        "intake",
+        "everreach_ingest_dead_letters",
+        """
+        SELECT kind AS source, (SELECT count(*) FROM (
+            SELECT FROM ingest_dead_letters AS letters WHERE letters.kind = kinds.kind LIMIT 10000) AS some) AS value
+        FROM unnest(ARRAY['posts', 'outcomes', 'prospects', 'lessons']) AS kinds (kind)
+        """,
+    ),
+    MetricQuery(
+        "vectors",
+        "everreach_vector_index_pending_rows",
+        """
+        SELECT collection, (SELECT count(*) FROM (
+            SELECT FROM vector_deliveries AS ledger
+            WHERE target = ANY(%(index_targets)s) AND ledger.collection = named.collection
+                AND acked_rev IS DISTINCT FROM rev
+            LIMIT 100000) AS some) AS value
+        FROM unnest(%(collections)s::text[]) AS named (collection)
+        """,
+    ),
+)
+
+
+def parameters(settings: Settings) -> dict[str, object]:
+    """What the statements may refer to."""
+    return {
+        "collections": list(COLLECTIONS),
+        "index_targets": ["chroma"] if settings.vector_backend == "chroma" else [],
+        "new_outcomes": NEW_OUTCOMES,
+    }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one scrape read.
+
+    Attributes:
+        failed: parts that could not be read, with the reason. Nothing of them is among the samples.
+    """
+
+    samples: list[Sample]
+    failed: Mapping[str, str]
+
+
+RECORDED = "recorded"
+PARTS = (RECORDED, *dict.fromkeys(query.part for query in QUERIES))
+
+
+def read_all(connection: Connection, settings: Settings) -> Reading:
+    """Every recorded series and every query, part by part: one that fails does not hide the others.
+
+    Raises:
+        psycopg.OperationalError: the connection broke.
+    """
+    values = parameters(settings)
+    samples: list[Sample] = []
+    failed: dict[str, str] = {}
+    for part in PARTS:
+        try:
+            with connection.transaction():  # a savepoint: after an error the next part goes on
+                samples += list(_read_part(connection, part, values))
+        except psycopg.Error as error:
+            if connection.broken:
+                raise
+            failed[part] = str(error).strip()
+    return Reading(samples, failed)
+
+
+def _read_part(connection: Connection, part: str, values: Mapping[str, object]) -> list[Sample]:
+    if part == RECORDED:
+        return metric_records.stored(connection)
+    known = metric_records.value_sets(connection)
+    return [
+        sample
+        for query in QUERIES
+        if query.part == part
+        for sample in _folded(query, connection.execute(query.statement.encode(), values), known)
+    ]
+
+
+def _folded(
+    query: MetricQuery, cursor: "psycopg.Cursor[tuple[object, ...]]", known: Mapping[str, Iterable[str]]
+) -> Iterator[Sample]:
+    sets = {label: set(known.get(value_set, ())) for label, value_set in CATALOGUE[query.metric].labels.items()}
+    names = [column.name for column in cursor.description or ()]
+    folded: dict[tuple[str, ...], list[float]] = {}
+    for row in cursor:
+        found = dict(zip(names, row, strict=True))
+        labels = tuple(str(found[label]) if str(found[label]) in allowed else OTHER for label, allowed in sets.items())
+        folded.setdefault(labels, []).append(float(str(found["value"])))
+    for labels, amounts in folded.items():
+        yield Sample(query.metric, dict(zip(sets, labels, strict=True)), query.fold(amounts))
