@@ -92,7 +92,7 @@ QUERIES: tuple[MetricQuery, ...] = (
         "everreach_ingest_dead_letters",
         """
         SELECT kind AS source, (SELECT count(*) FROM (
-            SELECT FROM ingest_dead_letters AS letters WHERE letters.kind = kinds.kind LIMIT 10000) AS some) AS value
+            SELECT FROM ingest_dead_letters AS letters WHERE letters.kind = kinds.kind LIMIT 10000) AS counted) AS value
         FROM unnest(ARRAY['posts', 'outcomes', 'prospects', 'lessons']) AS kinds (kind)
         """,
     ),
@@ -104,7 +104,7 @@ QUERIES: tuple[MetricQuery, ...] = (
             SELECT FROM vector_deliveries AS ledger
             WHERE target = ANY(%(index_targets)s) AND ledger.collection = named.collection
                 AND acked_rev IS DISTINCT FROM rev
-            LIMIT 100000) AS some) AS value
+            LIMIT 100000) AS counted) AS value
         FROM unnest(%(collections)s::text[]) AS named (collection)
         """,
     ),

@@ -81,6 +81,12 @@ def test_looking_needs_no_token(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
+def test_every_part_of_a_scrape_succeeds_on_a_whole_database(client: TestClient) -> None:
+    lines = shown(client, "everreach_exporter_collector_success")
+    assert len(lines) > 3
+    assert [line for line in lines if not line.endswith(" 1.0")] == []
+
+
 WRONG_BODIES: list[tuple[object, str]] = [
     (b"", "no JSON"),
     (b"{", "no JSON"),
