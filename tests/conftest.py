@@ -5,6 +5,7 @@ Each test that asks for `database` or `database_url` gets a database of its own,
 
 import itertools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -106,6 +107,17 @@ def _wait_for_heartbeat(process: "subprocess.Popen[bytes]", port: int, log: Path
         except OSError:
             time.sleep(0.1)
     pytest.fail(f"chroma did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def program(name: str) -> str:
+    """The path of a program of the system; outside CI a test that needs it skips where it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        message = f"{name} is not installed: apt-get install prometheus prometheus-alertmanager"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -258,6 +258,7 @@ METRICS: tuple[Metric, ...] = (
     _counter("everreach_alert_dispatch_total", "Alert messages handed to dispatch, by its answer.",
              result="relay_result"),
     _gauge("everreach_alert_dispatch_last_success_timestamp_seconds", "When dispatch last accepted a message."),
+    _gauge("everreach_alert_heartbeat_timestamp_seconds", "When the alert that always fires last reached the relay."),
 )  # fmt: skip
 
 CATALOGUE: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in METRICS})
