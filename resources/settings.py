@@ -40,6 +40,14 @@ class Settings(BaseSettings):
     )
     cloud_cost_cap_usd: float = Field(400.0, gt=0, description="What the cloud services may cost in a month")
     embedding_daily_quota: int = Field(10_000, ge=0, description="Provider calls that a UTC day may have")
+    everreach_alert_token: SecretStr | None = Field(
+        None, description="What Alertmanager shows to the relay; empty: one of our own in <EVERREACH_HOME>/alert-token"
+    )
+    dispatch_url: SecretStr | None = Field(
+        None, description="Where alert messages go; empty: http://local-terminal:8080/dispatch"
+    )
+    prometheus_port: int = Field(9095, ge=1, le=65535, description="Port of Prometheus under `make monitoring`")
+    alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager under `make monitoring`")
     embedding_provider: Literal["auto", "local", "openai"] = Field(
         "auto", description="auto: OpenAI where OPENAI_API_KEY is set, else local"
     )
@@ -65,6 +73,11 @@ class Settings(BaseSettings):
         """The tokens of EVERREACH_API_TOKENS, each by itself."""
         given = self.everreach_api_tokens.get_secret_value() if self.everreach_api_tokens else ""
         return [token.strip() for token in given.split(",") if token.strip()]
+
+    @property
+    def alert_dispatch_url(self) -> str:
+        """Where the relay hands over alert messages."""
+        return self.dispatch_url.get_secret_value() if self.dispatch_url else "http://local-terminal:8080/dispatch"
 
     def database_url(self) -> str:
         """The address of the database, for a process that was told it.

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from everreach_assets.service.auth import EXCEPTION_HANDLERS
 from everreach_assets.service.metrics import MetricRoutes, Part
+from everreach_assets.service.relay import relay_routes
 from resources.database import Database
 from resources.settings import Settings
 
@@ -28,6 +29,7 @@ def create_app(settings: Settings, database: Database, *, parts: Sequence[Part] 
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             *MetricRoutes(settings, database, parts).routes(),
+            *relay_routes(settings, database),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )

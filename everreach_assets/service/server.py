@@ -15,6 +15,8 @@ import uvicorn
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.memory import open_database
 from everreach_assets.service.app import create_app
+from everreach_assets.service.relay import AlertSender
+from resources.alert_token import keep_alert_token
 from resources.servers import child_environment, prepare_dagster_home, running_servers
 from resources.settings import Settings
 
@@ -41,7 +43,8 @@ def serve(settings: Settings) -> None:
         os.environ.update(child_environment(settings, addresses))
         prepare_dagster_home(settings)
         found = addresses.applied_to(settings)
-        with open_database(found) as database:
+        keep_alert_token(found)
+        with open_database(found) as database, AlertSender(found, database):
             app = create_app(found, database)
             for number in (signal.SIGINT, signal.SIGTERM):
                 # uvicorn ends in order, and then raises the signal again: that must not skip our own end.

@@ -1,0 +1,90 @@
+"""A server on loopback that takes messages as dispatch does, records them, and answers as it is told."""
+
+import functools
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+HANG_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one call is answered; with `hangs` it is not."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: object = field(default_factory=lambda: {"ok": True})
+    hangs: bool = False
+
+
+class DispatchServer:
+    """The server. Scripted answers are given first, in their order; then `always`."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.script: deque[Answer] = deque()
+        self.always = Answer()
+        self.is_stopping = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/dispatch?key=hunter2"
+
+    @contextmanager
+    def running(self) -> Iterator["DispatchServer"]:
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.is_stopping.set()
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.messages]
+
+    def wait_for(self, count: int, seconds: float) -> list[str]:
+        """The texts, once there are that many.
+
+        Raises:
+            AssertionError: there are not, in that time.
+        """
+        deadline = time.monotonic() + seconds
+        while len(self.messages) < count:
+            assert time.monotonic() < deadline, f"{len(self.messages)} messages of {count}: {self.texts}"
+            time.sleep(0.05)
+        return self.texts
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, owner: DispatchServer, *arguments: Any) -> None:
+        self._owner = owner
+        super().__init__(*arguments)
+
+    def do_POST(self) -> None:
+        self._owner.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        answer = self._owner.script.popleft() if self._owner.script else self._owner.always
+        if answer.hangs:
+            self.close_connection = True
+            self._owner.is_stopping.wait(HANG_SECONDS)
+            return
+        content = json.dumps(answer.body).encode()
+        self.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Tests read what was recorded instead."""
