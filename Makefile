@@ -7,7 +7,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test test-all bench dashboards check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all bench dashboards check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ run: setup ## set up and run the main job: the sample, or POSTS=file.csv PLATFOR
 
 up: setup ## servers, Dagster UI at http://localhost:3000, sensors and schedules, until Ctrl-C
 	@$(BIN)/everreach up
+
+monitoring: setup ## Prometheus and Alertmanager beside `make up`, until Ctrl-C, where they are installed
+	@$(BIN)/everreach monitoring
 
 down: setup ## stop what `make up` started
 	@$(BIN)/everreach down

@@ -278,6 +278,14 @@ def up() -> None:
 
 
 @main.command()
+def monitoring() -> None:
+    """Run Prometheus and Alertmanager beside 'everreach up' until Ctrl-C, where they are installed."""
+    from everreach_assets import monitoring as command
+
+    raise click.exceptions.Exit(command.run(_settings()))
+
+
+@main.command()
 def down() -> None:
     """Stop what 'everreach up' started, also after it was killed."""
     from everreach_assets import supervisor

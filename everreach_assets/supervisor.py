@@ -3,8 +3,8 @@
 Every process that `up` starts carries the variable EVERREACH_UP_HOME and hands it on to its own children, so that
 code servers and run workers are found too, also those of an `up` that was killed.
 
-What does not belong here: how Postgres and Chroma are started (`resources/servers.py`), what Dagster runs
-(`everreach_assets/build.py`).
+What does not belong here: how Postgres and Chroma are started (`resources/servers.py`), how a child is started and
+printed (`everreach_assets/processes.py`), what Dagster runs (`everreach_assets/build.py`).
 """
 
 import contextlib
@@ -13,12 +13,10 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +25,7 @@ import dagster as dg
 import psutil
 
 from everreach_assets.domain.errors import Unavailable
+from everreach_assets.processes import Child, Command, marked, start, stop_requests
 from resources.servers import (
     LOOPBACK,
     PROJECT_FOLDER,
@@ -46,15 +45,6 @@ MARK = "EVERREACH_UP_HOME"
 LAUNCHED_TAG = ".dagster/grpc_info"  # on runs that the daemon launched through a code server
 GRACE_SECONDS = 15  # a run worker that is told to end writes its last events
 DOWN_SECONDS = 120  # the sum of what `up` may need: Dagster's grace time twice, Chroma's, Postgres's
-Command = list[str | Path]
-
-
-@dataclass(frozen=True)
-class Child:
-    """A process that `up` started, and the thread that prints its lines."""
-
-    process: subprocess.Popen[str]
-    printer: threading.Thread
 
 
 def up(settings: Settings, *, workspace: Path = PROJECT_FOLDER / "workspace.yaml") -> int:
@@ -76,7 +66,7 @@ def up(settings: Settings, *, workspace: Path = PROJECT_FOLDER / "workspace.yaml
         }
         _note(lock, json.dumps(holder))
         try:
-            return _run(settings, workspace, _stop_requests())
+            return _run(settings, workspace, stop_requests())
         finally:
             _note(lock, "")
 
@@ -163,9 +153,9 @@ def _start_children(settings: Settings, workspace: Path, environment: dict[str, 
     daemon: Command = [programs / "dagster-daemon", "run", "-w", workspace]
     service: Command = [programs / "everreach", "serve"]
     return {
-        "the Dagster webserver": _start("webserver", webserver, environment),
-        "the Dagster daemon": _start("daemon", daemon, environment),
-        "the service": _start("service", service, environment),
+        "the Dagster webserver": start("webserver", webserver, environment),
+        "the Dagster daemon": start("daemon", daemon, environment),
+        "the service": start("service", service, environment),
     }
 
 
@@ -197,50 +187,11 @@ def _watch(
     return None
 
 
-def _start(name: str, command: Command, environment: dict[str, str]) -> Child:
-    """Start it in a session of its own, so that Ctrl-C reaches only us, and print its lines under its name."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=PROJECT_FOLDER,  # workspace.yaml's working_directory is relative to it
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    printer = threading.Thread(target=_print_lines, args=(name, process.stdout), daemon=True)
-    printer.start()
-    return Child(process, printer)
-
-
-def _print_lines(name: str, lines: IO[str]) -> None:
-    for line in lines:
-        with contextlib.suppress(OSError):  # our terminal is gone: read on, or the child would block on a full pipe
-            click.echo(f"{click.style(f'{name:<9} |', fg='cyan')} {line.rstrip()}")
-
-
-def _stop_requests() -> threading.Event:
-    """An event that Ctrl-C, SIGTERM and the end of the terminal set; nothing is interrupted half-way."""
-    requested = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: requested.set())
-    return requested
-
-
 # Processes of ours
 
 
 def _marked(settings: Settings) -> list[psutil.Process]:
-    return [process for process in psutil.process_iter() if _environment(process).get(MARK) == str(settings.home)]
-
-
-def _environment(process: psutil.Process) -> dict[str, str]:
-    try:
-        return process.environ()
-    except psutil.Error:  # it ended, or it is another user's and so none of ours
-        return {}
+    return marked(MARK, settings.home)
 
 
 def _end_marked(settings: Settings) -> int:
