@@ -656,6 +656,9 @@ def meta() -> Iterator[Case]:
     yield silent(lost, "less than a quarter of an hour", {beat: age(899, 9)}, at=8 * MINUTE)
     yield silent(lost, "before the first heartbeat", {"up": "1x9"}, at=8 * MINUTE)
 
+
+def own_health() -> Iterator[Case]:
+    other = 'up{job="prometheus",instance="p"}'
     p, a = '{job="prometheus",instance="p"}', '{job="alertmanager",instance="a"}'
     for alert, metric, where, which in [
         ("PrometheusBadConfig", "prometheus_config_last_reload_successful", p, "p"),
@@ -712,7 +715,7 @@ def meta() -> Iterator[Case]:
 
 
 def all_cases() -> list[Case]:
-    groups = (business, cost, embedding, sync, retention, strategy, dagster, meta)
+    groups = (business, cost, embedding, sync, retention, strategy, dagster, meta, own_health)
     return [case for group in groups for case in group()] + list(nothing_at_all())
 
 
