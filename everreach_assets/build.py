@@ -17,9 +17,11 @@ from everreach_assets.assets.embeddings import (
     prospect_embeddings,
 )
 from everreach_assets.assets.outcome_classifications import outcome_classifications
+from everreach_assets.assets.retention import plans, purges
 from everreach_assets.assets.sources import sources
 from everreach_assets.assets.strategies import strategies
-from everreach_assets.memory import open_database, open_embedder, open_vector_db
+from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
+from everreach_assets.retention import RetentionRules
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.settings import Settings
@@ -48,6 +50,12 @@ def vector_db_resource(context: dg.InitResourceContext) -> Iterator[VectorDB]:
         yield vector_db
 
 
+@dg.resource
+def retention_resource(_: dg.InitResourceContext) -> RetentionRules:
+    """How long documents are kept, where archives go, and whether purges are allowed."""
+    return open_retention(Settings())
+
+
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything that Dagster runs.
 
@@ -63,19 +71,27 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             prospect_embeddings,
             lesson_embeddings,
             strategies,
+            plans,
+            purges,
         ],
         asset_checks=[
             checks.every_outcome_is_in_one_label_history,
             checks.every_strategy_cites_its_outcomes,
+            checks.every_purged_document_is_gone,
             *checks.index_checks,
         ],
-        jobs=[jobs.memory_refresh_job, jobs.strategy_rebuild_job],
-        schedules=[schedules.memory_refresh_schedule, schedules.strategy_refresh_schedule],
+        jobs=[jobs.memory_refresh_job, jobs.strategy_rebuild_job, jobs.retention_job],
+        schedules=[
+            schedules.memory_refresh_schedule,
+            schedules.strategy_refresh_schedule,
+            schedules.retention_schedule,
+        ],
         sensors=[strategy_rebuild_sensor],
         resources={
             "database": database_resource,
             "embedder": embedder_resource,
             "vector_db": vector_db_resource,
+            "retention": retention_resource,
         }
         | dict(resource_overrides or {}),
         # Steps of seconds: a process for each would spend most of its time on imports.

@@ -4,6 +4,7 @@ import dagster as dg
 
 from everreach_assets.domain.collections import COLLECTIONS
 from resources import outcomes as outcome_rows
+from resources import retention as retention_rows
 from resources import strategies as strategy_rows
 from resources.database import Database
 from resources.vector_db import VectorDB
@@ -23,6 +24,14 @@ def every_strategy_cites_its_outcomes(database: dg.ResourceParam[Database]) -> d
     with database.connection() as connection:
         missing = strategy_rows.cited_posts_that_are_gone(connection)
     return dg.AssetCheckResult(passed=missing == 0, metadata={"cited_posts_that_are_gone": missing})
+
+
+@dg.asset_check(asset=["retention", "purges"])
+def every_purged_document_is_gone(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """No document that was purged, and not restored, has a vector of its text."""
+    with database.connection() as connection:
+        stored = retention_rows.purged_documents_that_are_stored(connection)
+    return dg.AssetCheckResult(passed=stored == 0, metadata={"purged_documents_that_are_stored": stored})
 
 
 def _every_vector_is_in_the_index(collection: str) -> dg.AssetChecksDefinition:

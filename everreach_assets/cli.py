@@ -16,6 +16,9 @@ from everreach_assets.domain.errors import EverReachError, InvalidInput
 
 if TYPE_CHECKING:
     from everreach_assets.domain.mappings import Kind
+    from everreach_assets.domain.retention import PlanItem
+    from resources.database import Database
+    from resources.retention import Plan
     from resources.settings import Settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -269,6 +272,143 @@ def metrics_show(prefix: str, with_zeros: bool) -> None:
         click.echo("Nothing is recorded yet." if not samples else "All are 0; --all shows them.")
 
 
+@main.group()
+def retention() -> None:
+    """How long documents are kept: plans, purges, holds, archives."""
+
+
+@retention.command()
+@click.option("-n", "shown", default=5, show_default=True, type=click.IntRange(0, 1_000_000), help="Show so many.")
+def plan(shown: int) -> None:
+    """Say what has expired, and store it as a plan with a hash. Nothing is purged."""
+    from everreach_assets import retention as steps
+    from everreach_assets.domain.retention import approval_reason
+    from everreach_assets.memory import open_retention
+
+    settings = _settings()
+    rules = open_retention(settings)
+    with _open_database(settings) as database:
+        made = steps.make_plan(rules.policy, database=database)
+        _print_plan(made, steps.planned_items(made, shown, database=database))
+    if reason := approval_reason(made.counts):
+        click.echo(f"It needs approval: {reason}.")
+    click.echo(f"Plan {made.plan_hash}\n'everreach retention purge --plan HASH' carries it out, within 24 hours.")
+
+
+@retention.command()
+@click.option("--plan", "plan_hash", help="Hash of the plan to carry out; naming it approves of it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(plan_hash: str | None, yes: bool) -> None:
+    """Carry out a plan, or make one and carry it out. What goes is archived first."""
+    from everreach_assets import retention as steps
+    from everreach_assets.memory import open_memory, open_retention
+
+    with open_memory(_settings()) as memory:
+        rules = open_retention(memory.settings)
+        if plan_hash is None:
+            made = steps.make_plan(rules.policy, database=memory.database)
+            _print_plan(made, steps.planned_items(made, 5, database=memory.database))
+        expected = steps.purge(
+            rules, database=memory.database, vector_db=memory.vector_db, approved_plan_hash=plan_hash or ""
+        )
+        click.echo(f"{expected}.")
+        if not yes:
+            click.confirm("Archive and delete them?", abort=True)
+        report = steps.purge(
+            rules,
+            database=memory.database,
+            vector_db=memory.vector_db,
+            approved_plan_hash=plan_hash or "",
+            dry_run=False,
+        )
+    click.echo(f"{report}.")
+    for receipt in report.receipts:
+        click.echo(f"{receipt.collection}: {receipt.purged:,} in {rules.archives / receipt.archive}")
+
+
+@retention.command()
+@click.argument("archive", type=FILE)
+@click.option("--id", "doc_ids", multiple=True, help="Only this document; may be given again.")
+def restore(archive: Path, doc_ids: tuple[str, ...]) -> None:
+    """Bring back what was purged into ARCHIVE, as it was, with a hold on each document."""
+    from everreach_assets import retention as steps
+    from everreach_assets.memory import open_memory
+
+    with open_memory(_settings()) as memory:
+        report = steps.restore(
+            archive,
+            database=memory.database,
+            vector_db=memory.vector_db,
+            restored_by=_user(),
+            doc_ids=doc_ids or None,
+        )
+    click.echo(f"{report.collection}: {len(report.restored):,} restored and held, {report.left:,} left as they are.")
+
+
+@retention.group()
+def hold() -> None:
+    """What must be kept whatever its age."""
+
+
+@hold.command()
+@click.argument("scope", type=click.Choice(["everything", "collection", "document", "platform", "account"]))
+@click.argument("subject", required=False)
+@click.option("--reason", required=True, help="Why; without personal data.")
+@click.option("--collection", type=click.Choice(tuple(COLLECTIONS)), help="Of a document; without it, in each.")
+@click.option("--by", help="Who places it; without it, the user of this machine.")
+def add(scope: str, subject: str | None, reason: str, collection: str | None, by: str | None) -> None:
+    """Keep everything, or a collection, a document (its id), a platform, or an account (platform:account)."""
+    from resources import retention as rows
+
+    platform, _, account = (subject or "").partition(":")
+    named = {
+        "everything": {"doc_id": subject},  # naming one is refused
+        "collection": {"collection": subject},
+        "document": {"doc_id": subject, "collection": collection},
+        "platform": {"platform": subject},
+        "account": {"platform": platform or None, "account": account or None},
+    }[scope]
+    if collection and scope != "document":
+        raise InvalidInput("--collection belongs to a document; a whole collection is 'hold add collection NAME'")
+    if scope == "collection" and subject not in COLLECTIONS:
+        raise InvalidInput(f"there is no collection {subject!r}; there are {', '.join(COLLECTIONS)}")
+    with _open_database(_settings()) as database, database.connection() as connection:
+        number = rows.place_hold(connection, scope, reason=reason, placed_by=by or _user(), **named)
+        is_late = scope == "document" and rows.is_purged(connection, subject or "")
+    click.echo(f"Hold {number} is in force.")
+    if is_late:
+        click.echo(f"{subject} was purged before: 'everreach retention restore ARCHIVE --id {subject}' brings it back.")
+
+
+@hold.command(name="list")
+def list_holds() -> None:
+    """The holds in force."""
+    from resources import retention as rows
+
+    with _open_database(_settings()) as database, database.connection() as connection:
+        found = rows.holds(connection)
+    for each in found:
+        click.echo(
+            f"{each.hold_id:>6}  {each.subject}  since {each.placed_at:%Y-%m-%d} by {each.placed_by}: {each.reason}"
+        )
+    if not found:
+        click.echo("Nothing is held.")
+
+
+@hold.command()
+@click.argument("hold_ids", metavar="HOLD...", nargs=-1, required=True, type=int)
+@click.option("--by", help="Who lifts it; without it, the user of this machine.")
+def lift(hold_ids: tuple[int, ...], by: str | None) -> None:
+    """End holds by their numbers. They stay on record."""
+    from resources import retention as rows
+
+    with _open_database(_settings()) as database, database.connection() as connection:
+        lifted = rows.lift_holds(connection, hold_ids, by or _user())
+    click.echo(f"{lifted} of {len(hold_ids)} lifted.")
+    if lifted < len(hold_ids):
+        raise InvalidInput("the others are not in force; 'everreach retention hold list' shows those that are")
+
+
 @main.command()
 def up() -> None:
     """Run the servers, the Dagster UI, sensors and schedules until Ctrl-C."""
@@ -337,6 +477,30 @@ def _settings() -> "Settings":
     except ValidationError as error:
         problems = "; ".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
         raise InvalidInput(f"{problems}. Correct the environment or the file .env (see .env.example)") from None
+
+
+@contextlib.contextmanager
+def _open_database(settings: "Settings") -> "Iterator[Database]":
+    from resources.database import Database
+    from resources.servers import running_servers
+
+    with running_servers(settings) as addresses, Database(addresses.database_url) as database:
+        yield database
+
+
+def _user() -> str:
+    """The name of the user whose process this is."""
+    import os
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def _print_plan(made: "Plan", items: "list[PlanItem]") -> None:
+    from everreach_assets.reports import item_table, plan_table
+
+    click.echo(plan_table(made.counts))
+    click.echo(f"\n{item_table(items)}\n")
 
 
 @contextlib.contextmanager

@@ -64,13 +64,19 @@ def embed_collection(
     """
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
-        deleted = documents.delete_gone(connection, scope)
+        deleted = documents.delete_gone(
+            connection, scope
+        )  # vectors before tombstones: the order in which a purge locks
+        documents.admit_arrivals(connection, scope)
         metadata_changed = documents.refresh_metadata(connection, scope)
         total, pending = documents.count(connection, scope)
     redactions: Counter[str] = Counter()
     if collection == OUTCOMES.name:
         with vector_db.loading(collection, pending), documents.comparison(database) as connection:
             embedded = documents.copy_from_content(connection, scope)
+        if embedded < pending:  # retention keeps outcomes for longer than the vectors of their posts
+            batches = _embedded_batches(scope, database, embedder, redactions, only_of_purged_posts=True)
+            embedded += vector_db.upsert_stream(collection, batches, new=0)
     else:
         batches = _embedded_batches(scope, database, embedder, redactions)
         embedded = vector_db.upsert_stream(collection, batches, new=pending)
@@ -92,10 +98,15 @@ def embed_collection(
 
 
 def _embedded_batches(
-    scope: Scope, database: Database, embedder: Embedder, redactions: Counter[str]
+    scope: Scope,
+    database: Database,
+    embedder: Embedder,
+    redactions: Counter[str],
+    *,
+    only_of_purged_posts: bool = False,
 ) -> Iterator[list[Document]]:
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
-        for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS):
+        for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
             result = embedder.embed_many(scope.collection, [each.text for each in batch])
             redactions.update(result.redactions)
             yield [

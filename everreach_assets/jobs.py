@@ -29,3 +29,9 @@ strategy_rebuild_job = dg.define_asset_job(
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",
 )
+
+retention_job = dg.define_asset_job(
+    "retention_job",
+    selection=dg.AssetSelection.groups("retention"),
+    description="Plan what has expired, and purge it. By hand it is a dry run.",
+)

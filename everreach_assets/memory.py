@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider
@@ -55,3 +56,13 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
     """The vector collections on the index that the settings choose; the caller closes them."""
     return VectorDB(database, open_index(settings, database), embedder.space_of)
+
+
+def open_retention(settings: Settings) -> RetentionRules:
+    """The policy, the folder of the archives and the kill switch.
+
+    Raises:
+        InvalidInput: the policy is wrong.
+    """
+    policy = load_policy(settings.policy_file)
+    return RetentionRules(policy, settings.home / "archives", settings.everreach_destructive)

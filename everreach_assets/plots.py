@@ -4,12 +4,13 @@ import base64
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from everreach_assets.domain.strategies import Claim
+from resources.retention import Ages
 
 MOST_CLAIMS = 15
 RULE_COLOUR, HYPOTHESIS_COLOUR = "#1b7f5c", "#b8b8b8"
@@ -35,8 +36,25 @@ def claims_plot(claims: Sequence[Claim]) -> str:
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_yticks(range(len(shown)), [f"{claim.trait} (n={claim.n})" for claim in shown], parse_math=False)
     axes.set_xlabel("times the other posts, with the claim's interval")
+    return _image("effects", figure)
+
+
+def ages_plot(ages: Mapping[str, Ages]) -> str:
+    """How old the documents of each collection are, in steps of a fiftieth of the oldest, and the age of the policy."""
+    figure = Figure(figsize=(8, 1.6 * len(ages)), layout="constrained")
+    for axes, (collection, each) in zip(figure.subplots(len(ages), squeeze=False)[:, 0], ages.items(), strict=True):
+        axes.hist(list(each.documents), bins=50, weights=list(each.documents.values()), color=RULE_COLOUR)
+        if each.max_days is not None:
+            axes.axvline(each.max_days, color="black", linewidth=0.8)
+        axes.set_xlim(left=0)
+        axes.set_title(f"{collection}: days by {each.by}", fontsize=9, loc="left")
+        axes.set_ylabel("documents", fontsize=8)
+    return _image("ages", figure)
+
+
+def _image(name: str, figure: Figure) -> str:
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a hashtag may be of any script; a box stands for it
         figure.savefig(picture, format="png", dpi=80)
-    return f"![effects](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"
+    return f"![{name}](data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()})"

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategies import Claim
+from resources.retention import Receipt
 
+VERDICTS: tuple[Verdict, ...] = ("expired", "held", "cited", "pending_outcome", "young", "unknown_age", "future")
 LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data")
 
 
@@ -18,6 +21,34 @@ def label_table(labels: Mapping[str, Mapping[str, int]]) -> str:
 def claim_list(claims: Sequence[Claim]) -> str:
     """Each claim with the posts that it rests on."""
     return "\n".join(f"- {claim}\n  - {claim.posts}" for claim in claims) or "no claims yet"
+
+
+def plan_table(plan: Sequence[Counts]) -> str:
+    """Documents by collection (rows) and by what the plan found about them."""
+    names = [verdict.replace("_", " ") for verdict in VERDICTS]
+    return _table(
+        ["collection", "documents", *names],
+        [[each.collection, each.documents, *(each[verdict] for verdict in VERDICTS)] for each in plan],
+    )
+
+
+def item_table(items: Sequence[PlanItem]) -> str:
+    """What would be purged, by which rule, and since when it could have been."""
+    if not items:
+        return "nothing has expired"
+    return _table(
+        ["collection", "document", "rule", "expired"],
+        [[each.collection, each.doc_id, each.reason, f"{each.expired_at:%Y-%m-%d}"] for each in items],
+    )
+
+
+def receipt_table(purged: Mapping[str, int], receipts: Sequence[Receipt]) -> str:
+    """What went of each collection, and where its archive is."""
+    archives = {each.collection: each.archive for each in receipts}
+    return _table(
+        ["collection", "documents", "archive"],
+        [[collection, count, archives.get(collection, "")] for collection, count in sorted(purged.items())],
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,16 +1,25 @@
-"""What runs by the clock, in UTC: hourly what is new, weekly the strategies of platforms too quiet for the sensor."""
+"""What runs by the clock, in UTC: hourly what is new, daily what has expired, weekly the strategies of platforms too
+quiet for the sensor."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from everreach_assets.jobs import memory_refresh_job, strategy_rebuild_job
+from everreach_assets.jobs import memory_refresh_job, retention_job, strategy_rebuild_job
 from everreach_assets.partitions import platforms
 
 memory_refresh_schedule = dg.ScheduleDefinition(
     name="memory_refresh_schedule",
     job=memory_refresh_job,
     cron_schedule="7 * * * *",  # not on the hour, when everybody's schedules run
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
+
+retention_schedule = dg.ScheduleDefinition(
+    name="retention_schedule",
+    job=retention_job,
+    cron_schedule="23 4 * * *",
+    run_config={"ops": {"retention__purges": {"config": {"dry_run": False}}}},  # by hand it is a dry run
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 

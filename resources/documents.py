@@ -1,8 +1,8 @@
 """What each vector collection should hold, against what it holds: documents to embed, to refresh and to delete.
 
-The documents of a collection are the rows of its view (sql/migrations/0006_documents.sql): id, text, hash of the text,
-allow-listed metadata. What does not belong here: embedding (`embedder.py`) and the vectors themselves
-(`vector_store.py`).
+The documents of a collection are the rows of its view (sql/migrations/0010_retention.sql): id, text, hash of the
+text, allow-listed metadata; what was purged is not among them. What does not belong here: embedding (`embedder.py`) and
+the vectors themselves (`vector_store.py`).
 """
 
 import contextlib
@@ -91,10 +91,33 @@ def count(connection: Connection, scope: Scope) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def to_embed(connection: Connection, scope: Scope, rows: int) -> Iterator[list[DocumentText]]:
+def admit_arrivals(connection: Connection, scope: Scope) -> int:
+    """Forget that those documents were purged whose source came after the purge; answers how many.
+
+    A person who is entered again, or a post with a new outcome, is a new document, with a new age.
+    """
+    return connection.execute(
+        """
+        DELETE FROM retention_tombstones AS purged USING retention_arrivals AS arrivals
+        WHERE purged.collection = %(collection)s AND arrivals.collection = %(collection)s
+            AND arrivals.doc_id = purged.doc_id AND arrivals.arrived_at > purged.purged_at
+        """,
+        scope.parameters,
+    ).rowcount
+
+
+def to_embed(
+    connection: Connection, scope: Scope, rows: int, *, only_of_purged_posts: bool = False
+) -> Iterator[list[DocumentText]]:
     """The documents that have yet to be embedded, `rows` at a time, whatever their number, in one pass.
 
     The connection must be in its transaction (`comparison`) for as long as the batches are read.
+
+    Args:
+        connection: as said.
+        scope: whose documents.
+        rows: of a batch.
+        only_of_purged_posts: of outcomes, those whose post's vector was purged, so that there is none to copy.
     """
     with connection.cursor(name="documents_to_embed") as cursor:
         cursor.execute(
@@ -105,10 +128,13 @@ def to_embed(connection: Connection, scope: Scope, rows: int) -> Iterator[list[D
                 FROM {view} AS documents
                 LEFT JOIN vector_embeddings AS stored
                     ON stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
-                WHERE {is_other_text} ORDER BY documents.doc_id
+                WHERE {is_other_text} AND (NOT %(only_of_purged_posts)s OR EXISTS (
+                    SELECT FROM retention_tombstones AS purged
+                    WHERE purged.collection = %(content)s AND purged.doc_id = documents.doc_id))
+                ORDER BY documents.doc_id
                 """,
             ),
-            scope.parameters,
+            scope.parameters | {"only_of_purged_posts": only_of_purged_posts},
         )
         while batch := cursor.fetchmany(rows):
             yield [DocumentText(*row) for row in batch]

@@ -105,6 +105,7 @@ def child_environment(settings: Settings, addresses: Addresses) -> dict[str, str
     """The variables with which a child process finds these servers and these settings, whatever its folder."""
     values = addresses.applied_to(settings).model_dump() | {
         "everreach_home": settings.home,
+        "retention_policy_file": settings.policy_file,
         "dagster_home": dagster_home(settings),
     }
     return {

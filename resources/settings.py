@@ -62,6 +62,10 @@ class Settings(BaseSettings):
 
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
+    retention_policy_file: Path | None = Field(
+        None, description="YAML file of how long documents are kept; empty: everreach_assets/retention.yaml"
+    )
+    everreach_destructive: bool = Field(True, description="0 refuses every purge; plans and dry runs go on")
 
     @cached_property
     def home(self) -> Path:
@@ -78,6 +82,11 @@ class Settings(BaseSettings):
     def alert_dispatch_url(self) -> str:
         """Where the relay hands over alert messages."""
         return self.dispatch_url.get_secret_value() if self.dispatch_url else "http://local-terminal:8080/dispatch"
+
+    @property
+    def policy_file(self) -> Path | None:
+        """The file of the retention policy, absolute as the home is; None: the one that the project ships."""
+        return self.retention_policy_file and self.retention_policy_file.expanduser().resolve()
 
     def database_url(self) -> str:
         """The address of the database, for a process that was told it.

@@ -125,11 +125,7 @@ def cited_posts_that_are_gone(connection: Connection) -> int:
     """Posts that a strategy in force cites and that do not exist; 0 is right."""
     row = connection.execute(
         """
-        SELECT count(*) FROM (
-            SELECT DISTINCT jsonb_array_elements_text(
-                (claim -> 'exemplars') || (claim -> 'counter_exemplars')) AS doc_id
-            FROM actp_feedback_strategy CROSS JOIN LATERAL jsonb_array_elements(strategy -> 'claims') AS claim
-        ) AS cited
+        SELECT count(*) FROM (SELECT DISTINCT doc_id FROM strategy_citations) AS cited
         WHERE NOT EXISTS (
             SELECT FROM actp_feedback_posts AS posts
             WHERE posts.platform = split_part(cited.doc_id, ':', 1)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from everreach_assets.domain.collections import check_doc_id, collection_named
-from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.errors import InvalidInput, Refused
 from everreach_assets.domain.filters import Filter, parse_filter
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import (
@@ -78,6 +78,7 @@ class VectorDB:
         Raises:
             InvalidVector: not 1536 finite numbers, or all of them zero.
             InvalidInput: a name, id or metadata that a backend could not hold.
+            Refused: the document was purged (docs/retention.md).
             Unavailable: the index did not answer. The vector is stored and reaches the index with the next delivery.
         """
         vector = check_vector(embedding, f"document {doc_id!r}")
@@ -128,8 +129,14 @@ class VectorDB:
         """
         self._open(collection)
         checked = check_documents(documents)
+        doc_ids = [each.doc_id for each in checked]
         with self._database.connection() as connection:
-            present = vector_store.count_present(connection, collection, [each.doc_id for each in checked])
+            if purged := vector_store.purged(connection, collection, doc_ids):
+                raise Refused(
+                    f"document {purged[0]!r} of {collection} was purged ({len(purged)} such ids in the batch): "
+                    "'everreach retention restore' brings it back, else store it under another id"
+                )
+            present = vector_store.count_present(connection, collection, doc_ids)
         return self.upsert_stream(collection, [checked], new=len(checked) - present)
 
     def upsert_stream(self, collection: str, batches: Iterable[Sequence[Document]], *, new: int) -> int:

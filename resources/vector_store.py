@@ -54,7 +54,8 @@ def upsert(
 ) -> int:
     """Write the documents and note what each target now lacks; answers how many changed.
 
-    A document that is already stored as it is gets no new revision.
+    A document that is already stored as it is gets no new revision. One that was purged is left out: an embedding run
+    may have read its text before the purge.
     """
     ordered = sorted(documents, key=lambda each: each.doc_id)
     row = connection.execute(
@@ -66,6 +67,9 @@ def upsert(
             FROM unnest(%(doc_ids)b::text[], %(embeddings)b::vector[], %(metadata)b::jsonb[],
                         %(hashes)b::bytea[], %(scrubbers)b::text[])
                 AS given (doc_id, embedding, metadata, text_sha256, scrubber_version)
+            WHERE NOT EXISTS (
+                SELECT FROM retention_tombstones AS purged
+                WHERE purged.collection = %(collection)s AND purged.doc_id = given.doc_id)
             ON CONFLICT (collection, doc_id) DO UPDATE
             SET embedding = excluded.embedding, metadata = excluded.metadata, space_id = excluded.space_id,
                 text_sha256 = excluded.text_sha256, scrubber_version = excluded.scrubber_version,
@@ -159,6 +163,15 @@ def count_present(connection: Connection, collection: str, doc_ids: Sequence[str
         "SELECT count(*) FROM vector_embeddings WHERE collection = %s AND doc_id = ANY(%s)", (collection, list(doc_ids))
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def purged(connection: Connection, collection: str, doc_ids: Sequence[str]) -> list[str]:
+    """Those of the ids that were purged and not restored."""
+    rows = connection.execute(
+        "SELECT doc_id FROM retention_tombstones WHERE collection = %s AND doc_id = ANY(%s) ORDER BY doc_id",
+        (collection, list(doc_ids)),
+    )
+    return [doc_id for (doc_id,) in rows]
 
 
 def metadata_of(

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from psycopg.types.json import Jsonb
 
+from everreach_assets.assets.retention import PurgeConfig
 from everreach_assets.build import build_definitions
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
@@ -16,6 +17,7 @@ from everreach_assets.domain.rebuilds import FIRST_BACKOFF
 from everreach_assets.domain.sample import make_sample, write_sample
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.domain.strategies import BUILDER_VERSION
+from everreach_assets.retention import RetentionRules, load_policy
 from everreach_assets.schedules import strategy_refresh_schedule
 from resources import prospects
 from resources.chroma_index import ChromaIndex
@@ -61,6 +63,19 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         {"python", "postgres"},
         BUILDER_VERSION,
     ),
+    "retention/plans": (
+        [
+            "feedback/strategies",
+            "vectors/content_embeddings",
+            "vectors/lesson_embeddings",
+            "vectors/outcome_embeddings",
+            "vectors/prospect_embeddings",
+        ],
+        "retention",
+        {"python", "postgres"},
+        None,
+    ),
+    "retention/purges": (["retention/plans"], "retention", {"python", "postgres", "chroma"}, None),
     "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
     "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
     "vectors/outcome_embeddings": (
@@ -74,13 +89,14 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
 """Of each asset: what it depends on, its group, its kinds, its code version."""
 
 JOBS = {
-    "memory_refresh_job": set(GRAPH) - {"feedback/strategies"},
+    "memory_refresh_job": set(GRAPH) - {"feedback/strategies", "retention/plans", "retention/purges"},
     "strategy_rebuild_job": {
         "feedback/outcome_classifications",
         "feedback/strategies",
         "vectors/content_embeddings",
         "vectors/outcome_embeddings",
     },
+    "retention_job": {"retention/plans", "retention/purges"},
 }
 
 
@@ -121,6 +137,7 @@ def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
     assert {(key.asset_key.to_user_string(), key.name) for key in keys} == {
         ("feedback/outcome_classifications", "every_outcome_is_in_one_label_history"),
         ("feedback/strategies", "every_strategy_cites_its_outcomes"),
+        ("retention/purges", "every_purged_document_is_gone"),
         *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
     }
 
@@ -134,11 +151,12 @@ def test_jobs_hold_their_assets(definitions: dg.Definitions, name: str) -> None:
 def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.Definitions) -> None:
     schedules = {
         name: definitions.resolve_schedule_def(name)
-        for name in ("memory_refresh_schedule", "strategy_refresh_schedule")
+        for name in ("memory_refresh_schedule", "strategy_refresh_schedule", "retention_schedule")
     }
     assert {name: (each.cron_schedule, each.job_name) for name, each in schedules.items()} == {
         "memory_refresh_schedule": ("7 * * * *", "memory_refresh_job"),
         "strategy_refresh_schedule": ("37 3 * * 1", "strategy_rebuild_job"),
+        "retention_schedule": ("23 4 * * *", "retention_job"),
     }
     assert {each.default_status for each in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
     assert {each.execution_timezone or "UTC" for each in schedules.values()} == {"UTC"}
@@ -159,22 +177,41 @@ def test_the_weekly_schedule_rebuilds_each_platform_at_its_first_new_outcome(tmp
         assert request.run_config == {"ops": {"feedback__strategies": {"config": {"minimum_new_outcomes": 1}}}}
 
 
+def test_a_purge_is_a_dry_run_by_hand_and_a_real_one_by_the_schedule(definitions: dg.Definitions) -> None:
+    assert PurgeConfig() == PurgeConfig(dry_run=True, approved_plan_hash="")
+    with dg.build_schedule_context() as context:
+        data = definitions.resolve_schedule_def("retention_schedule").evaluate_tick(context)
+    (request,) = data.run_requests or []
+    assert request.run_config == {"ops": {"retention__purges": {"config": {"dry_run": False}}}}
+
+
 # --- full runs --------------------------------------------------------------------------------------------------
 
 
 class Project:
     """The definitions on real adapters, with the sample in the database."""
 
-    def __init__(self, database: Database, index: VectorIndex, instance: dg.DagsterInstance) -> None:
+    def __init__(
+        self, database: Database, index: VectorIndex, instance: dg.DagsterInstance, archives: Path = Path("archives")
+    ) -> None:
         with database.connection() as connection:
             embedder = Embedder(known_names=prospects.names(connection))
         self.vector_db = VectorDB(database, index, embedder.space_of)
         self.instance = instance
-        self.definitions = build_definitions({"database": database, "embedder": embedder, "vector_db": self.vector_db})
+        self.definitions = build_definitions(
+            {
+                "database": database,
+                "embedder": embedder,
+                "vector_db": self.vector_db,
+                "retention": RetentionRules(load_policy(None), archives),
+            }
+        )
 
-    def run(self, job: str, partition: str | None = None) -> dg.ExecuteInProcessResult:
+    def run(
+        self, job: str, partition: str | None = None, config: Mapping[str, object] | None = None
+    ) -> dg.ExecuteInProcessResult:
         result = self.definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, partition_key=partition, run_config=QUIET
+            instance=self.instance, partition_key=partition, run_config=QUIET | dict(config or {})
         )
         assert result.success
         assert all(each.passed for each in result.get_asset_check_evaluations())
@@ -257,12 +294,65 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     assert unchanged["strategy_id"] == built["strategy_id"]
 
 
+def test_the_retention_job_shows_what_would_go_and_purges_it_when_told(
+    database: Database, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    ingest_sample(database, tmp_path)
+    project = Project(database, HnswIndex(database), instance, tmp_path / "archives")
+    project.run("memory_refresh_job")
+    with database.connection() as connection:
+        connection.execute(
+            "UPDATE actp_feedback_posts SET published_at = now() - CASE WHEN (platform, post_id) IN"
+            " (SELECT platform, post_id FROM actp_feedback_posts ORDER BY 1, 2 LIMIT 10)"
+            " THEN interval '9 years' ELSE interval '9 days' END"
+        )
+        connection.execute("UPDATE outcome_snapshots SET strategy_id = 1")
+        connection.execute(
+            "UPDATE prospects SET first_seen_at = now() - interval '91 days' WHERE prospect_id IN"
+            " (SELECT prospect_id FROM prospects ORDER BY 1 LIMIT 5)"
+        )
+    dry = metadata_of(project.run("retention_job"))
+    assert (dry["retention/plans"]["dagster/row_count"], dry["retention/purges"]["dagster/row_count"]) == (15, 15)
+    assert dry["retention/purges"]["summary"] == "15 documents would be purged, 0 of the plan kept"
+    assert (dry["retention/purges"]["is_dry_run"], dry["retention/purges"]["deleted"]) == (True, 0)
+    assert "| content_embeddings | 660 | 10 | 0 | 0 | 0 | 650 | 0 | 0 |" in dry["retention/plans"]["counts"]
+    assert dry["retention/plans"]["ages"].startswith("![ages](data:image/png;base64,")
+    config = {"ops": {"retention__purges": {"config": {"dry_run": False}}}}
+    live = metadata_of(project.run("retention_job", config=config))["retention/purges"]
+    assert (live["deleted"], live["plan_hash"]) == (15, dry["retention/plans"]["plan_hash"])
+    assert metadata_of(project.run("retention_job", config=config))["retention/plans"]["dagster/row_count"] == 0
+    project.run("memory_refresh_job")
+    assert (project.vector_db.count("content_embeddings"), project.vector_db.count("prospect_embeddings")) == (650, 55)
+
+
+def test_a_refused_purge_fails_the_run_at_once_and_says_what_to_do(
+    database: Database, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    ingest_sample(database, tmp_path)
+    project = Project(database, HnswIndex(database), instance, tmp_path / "archives")
+    project.run("memory_refresh_job")
+    with database.connection() as connection:
+        connection.execute("UPDATE prospects SET first_seen_at = now() - interval '91 days'")
+    result = project.definitions.resolve_job_def("retention_job").execute_in_process(
+        instance=instance,
+        run_config=QUIET | {"ops": {"retention__purges": {"config": {"dry_run": False}}}},
+        raise_on_error=False,
+    )
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    assert "it would purge 60 of the 60 documents of prospect_embeddings" in str(failure)
+    assert project.vector_db.count("prospect_embeddings") == 60
+
+
 def test_no_personal_data_of_the_sample_is_in_dagsters_records(
     database: Database, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     ingest_sample(database, tmp_path)
+    with database.connection() as connection:
+        connection.execute("UPDATE prospects SET first_seen_at = now() - interval '91 days'")
     project = Project(database, HnswIndex(database), instance)
-    records = "".join(str(event) for event in project.run("memory_refresh_job").all_events)
+    runs = [project.run("memory_refresh_job"), project.run("retention_job")]
+    records = "".join(str(event) for run in runs for event in run.all_events)
     for prospect in make_sample().prospects:
         assert str(prospect["email"]) not in records
         assert str(prospect["phone"]) not in records
