@@ -7,7 +7,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all bench dashboards check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all bench dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,14 @@ bench: setup ## measure search, fill and intake against the raw clients
 
 dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 	$(BIN)/python -m everreach_assets.dashboards
+
+deploy-config: ## write Prometheus's and Alertmanager's configuration for containers from the one for one machine
+	@sed -e '1i# Made by `make deploy-config` from prometheus/prometheus.yml, with the names of docker-compose.yml.' -e '/^#/d' \
+		-e 's|127\.0\.0\.1:9090|service:9090|' -e 's|127\.0\.0\.1:9093|alertmanager:9093|' \
+		-e 's|^  - \([a-z]*\.yml\)$$|  - ../prometheus/\1|' prometheus/prometheus.yml > deploy/prometheus.yml
+	@sed -e '1i# Made by `make deploy-config` from prometheus/alertmanager.yml, with the names of docker-compose.yml.' -e '/^#/d' \
+		-e 's|127\.0\.0\.1:9090|service:9090|' \
+		-e 's|credentials_file: .*|credentials_file: /run/secrets/alert_token|' prometheus/alertmanager.yml > deploy/alertmanager.yml
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

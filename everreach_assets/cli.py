@@ -183,6 +183,8 @@ def import_dashboards(files: tuple[Path, ...], folder_uid: str | None) -> None:
     from resources.servers import PROJECT_FOLDER
 
     paths = files or tuple(sorted((PROJECT_FOLDER / "grafana").glob("*.json")))
+    if not paths:
+        raise InvalidInput(f"there is no dashboard in {PROJECT_FOLDER / 'grafana'}: name a file")
     dashboards = [read_dashboard(path) for path in paths]
     with Grafana.from_settings(_settings()) as server:
         for dashboard in dashboards:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,17 @@ def names_in_rules() -> set[str]:
 def test_every_metric_of_the_catalogue_is_in_a_panel_or_an_alert() -> None:
     shown = {name for board in NAMES for target in targets(read(board)) for name in names(target.tree)}
     assert set(CATALOGUE) - shown - names_in_rules() == set(NOT_SHOWN)
+
+
+def test_every_alert_that_a_panel_names_exists() -> None:
+    rules = (ROOT / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    known = set(re.findall(r"^\s*- alert: (\w+)$", rules, re.MULTILINE))
+    named = {
+        name
+        for board in NAMES
+        for panel in panels(read(board))
+        for listed in re.findall(r"Alerts: ([\w, ]+) \(", panel["description"])
+        for name in listed.split(", ")
+    }
+    assert named
+    assert named <= known
