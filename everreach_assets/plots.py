@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from everreach_assets.domain.strategies import Claim
 from resources.retention import Ages
 
 MOST_CLAIMS = 15
+AGE_STEPS = 50
 RULE_COLOUR, HYPOTHESIS_COLOUR = "#1b7f5c", "#b8b8b8"
 
 
@@ -40,14 +41,25 @@ def claims_plot(claims: Sequence[Claim]) -> str:
 
 
 def ages_plot(ages: Mapping[str, Ages]) -> str:
-    """How old the documents of each collection are, in steps of a fiftieth of the oldest, and the age of the policy."""
-    figure = Figure(figsize=(8, 1.6 * len(ages)), layout="constrained")
-    for axes, (collection, each) in zip(figure.subplots(len(ages), squeeze=False)[:, 0], ages.items(), strict=True):
-        axes.hist(list(each.documents), bins=50, weights=list(each.documents.values()), color=RULE_COLOUR)
+    """How old the documents of each collection are, in fifty steps, with a line at the age that the policy allows."""
+    shown = {collection: each for collection, each in ages.items() if each.documents}
+    if not shown:
+        return "no document with a known age"
+    figure = Figure(figsize=(8, 0.4 + 1.6 * len(shown)), layout="constrained")
+    for axes, (collection, each) in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown.items(), strict=True):
+        longest = max(*each.documents, AGE_STEPS, each.max_days or 0)
+        axes.hist(
+            list(each.documents),
+            bins=AGE_STEPS,
+            range=(0, longest + 1),
+            weights=list(each.documents.values()),
+            color=RULE_COLOUR,
+        )
         if each.max_days is not None:
             axes.axvline(each.max_days, color="black", linewidth=0.8)
-        axes.set_xlim(left=0)
-        axes.set_title(f"{collection}: days by {each.by}", fontsize=9, loc="left")
+        axes.set_xlim(0, 1.02 * (longest + 1))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.set_title(f"{collection}: age in days by {each.by}", fontsize=9, loc="left")
         axes.set_ylabel("documents", fontsize=8)
     return _image("ages", figure)
 

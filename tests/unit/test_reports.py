@@ -2,12 +2,15 @@
 
 import base64
 import dataclasses
+import datetime as dt
 import math
 import re
 
+from everreach_assets.domain.retention import Counts, PlanItem
 from everreach_assets.domain.strategies import Claim
-from everreach_assets.plots import claims_plot
-from everreach_assets.reports import claim_list, label_table
+from everreach_assets.plots import ages_plot, claims_plot
+from everreach_assets.reports import claim_list, item_table, label_table, plan_table
+from resources.retention import Ages
 
 CLAIM = Claim(
     trait="type thread",
@@ -64,3 +67,23 @@ def test_the_picture_is_a_png_inside_markdown() -> None:
 
 def test_no_claims_are_no_picture() -> None:
     assert claims_plot([]) == "no claims yet"
+
+
+def test_the_table_of_a_plan_has_every_document_once() -> None:
+    counts = Counts("content_embeddings", {"expired": 3, "held": 1, "young": 6})
+    *_, row = plan_table([counts]).splitlines()
+    assert row == "| content_embeddings | 10 | 3 | 1 | 0 | 0 | 6 | 0 | 0 |"
+
+
+def test_what_is_planned_is_shown_with_its_rule() -> None:
+    item = PlanItem(
+        "content_embeddings", "x:1", 1, None, "365 days by published_at", dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    )
+    assert "| content_embeddings | x:1 | 365 days by published_at | 2026-01-02 |" in item_table([item])
+    assert item_table([]) == "nothing has expired"
+
+
+def test_the_plot_of_ages_leaves_out_collections_without_any() -> None:
+    ages = {"content_embeddings": Ages({0: 3, 400: 2}, "published_at", 365), "lesson_embeddings": Ages({}, "x", None)}
+    assert ages_plot(ages).startswith("![ages](data:image/png;base64,")
+    assert ages_plot({"lesson_embeddings": Ages({}, "learned_at", None)}) == "no document with a known age"
