@@ -36,7 +36,7 @@ class Store:
     def run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         with self.database.connection() as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def add_post(
         self,

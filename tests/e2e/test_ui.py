@@ -69,9 +69,9 @@ def page(address: str) -> Iterator[Page]:
         browser.close()
 
 
-def test_the_lineage_shows_the_three_groups(page: Page) -> None:
+def test_the_lineage_shows_the_groups(page: Page) -> None:
     page.goto("/asset-groups/")
-    for group in ("sources", "feedback", "vectors"):
+    for group in ("sources", "feedback", "vectors", "retention"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
 
 
@@ -92,7 +92,12 @@ def test_a_strategy_shows_its_claims_and_their_plot(page: Page) -> None:
     assert plot.evaluate("image => image.naturalWidth") > 100
 
 
-def test_the_sensor_and_both_schedules_are_listed(page: Page) -> None:
+def test_the_sensor_and_the_schedules_are_listed(page: Page) -> None:
     page.goto("/automation")
-    for name in ("strategy_rebuild_sensor", "memory_refresh_schedule", "strategy_refresh_schedule"):
+    for name in (
+        "strategy_rebuild_sensor",
+        "memory_refresh_schedule",
+        "strategy_refresh_schedule",
+        "retention_schedule",
+    ):
         expect(page.get_by_text(name).first).to_be_visible()

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from everreach_assets.domain.collections import CONTENT, OUTCOMES, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.retention import read_policy
 from everreach_assets.domain.vectors import Document
-from everreach_assets.retention import RetentionRules
+from everreach_assets.retention import PurgeReport, RetentionRules
 from resources import archives
 from resources import retention as rows
 from resources.chroma_index import ChromaIndex
@@ -303,6 +304,43 @@ def test_a_hold_placed_after_the_archive_was_written_still_wins(
     assert "x:p2" in expired.stored()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO retention_holds (scope, doc_id, reason, placed_by) VALUES ('document', 'x:p2', 'why', 'who')",
+        "INSERT INTO actp_feedback_strategy (platform, strategy, summary, outcomes, new_outcomes, snapshot_watermark,"
+        ' builder_version) VALUES (\'x\', \'{"claims": [{"exemplars": ["x:p2"], "counter_exemplars": []}]}\', \'\', 1,'
+        " 1, 1, '1')",
+    ],
+)
+def test_a_hold_or_citation_that_is_not_committed_yet_is_waited_for_and_wins(expired: Store, statement: str) -> None:
+    expired.plan()
+    reports: list[PurgeReport] = []
+    purge = threading.Thread(target=lambda: reports.append(expired.purge()))
+    with expired.database.transaction() as connection:
+        connection.execute(statement.encode())
+        purge.start()
+        deadline = time.monotonic() + 30
+        while not expired.run("SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock'"):
+            assert time.monotonic() < deadline, "the purge did not wait"
+            time.sleep(0.02)
+        assert len(expired.stored()) == 10
+    purge.join()
+    assert reports[0].purged[CONTENT.name] == 3
+    assert "x:p2" in expired.stored()
+
+
+def test_a_purge_does_not_wait_for_writers_for_ever(expired: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.retention.LOCK_SECONDS", 1)
+    expired.plan()
+    with expired.database.transaction() as connection:
+        connection.execute("UPDATE vector_embeddings SET updated_at = now() WHERE doc_id = 'x:p9'")
+        with pytest.raises(Unavailable, match="run the same again"):
+            expired.purge()
+    assert len(expired.stored()) == 10
+    assert expired.purge().documents == 7
+
+
 def test_a_document_that_changed_since_the_plan_waits_for_the_next(expired: Store) -> None:
     expired.plan()
     expired.run("UPDATE vector_embeddings SET rev = nextval('vector_revisions') WHERE doc_id = 'x:p0'")
@@ -383,7 +421,7 @@ def test_a_plan_that_takes_much_needs_its_hash(store: Store) -> None:
     with pytest.raises(Refused, match=r"it would purge 25 of the 25 documents of content_embeddings"):
         store.purge()
     assert "25 of the 25" in store.purge(dry_run=True).needs_approval
-    assert not store.run("SELECT FROM retention_receipts")
+    assert not store.run("SELECT 1 FROM retention_receipts")
     report = store.purge(plan.plan_hash)
     assert report.receipts[0].is_approved
     assert store.stored() == []
