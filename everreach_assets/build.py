@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from everreach_assets import checks, jobs, schedules
+from everreach_assets.assets.cloud import content_copy, lesson_copy, outcome_copy
 from everreach_assets.assets.embeddings import (
     content_embeddings,
     lesson_embeddings,
@@ -22,6 +23,7 @@ from everreach_assets.assets.sources import sources
 from everreach_assets.assets.strategies import strategies
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
+from resources.cloud_store import Cloud, open_cloud
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.settings import Settings
@@ -56,6 +58,13 @@ def retention_resource(_: dg.InitResourceContext) -> RetentionRules:
     return open_retention(Settings())
 
 
+@dg.resource
+def cloud_resource(_: dg.InitResourceContext) -> Iterator[Cloud]:
+    """The configured cloud, or none; it is connected to when it is first needed."""
+    with contextlib.closing(open_cloud(Settings())) as cloud:
+        yield cloud
+
+
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything that Dagster runs.
 
@@ -73,17 +82,29 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             strategies,
             plans,
             purges,
+            content_copy,
+            outcome_copy,
+            lesson_copy,
         ],
         asset_checks=[
             checks.every_outcome_is_in_one_label_history,
             checks.every_strategy_cites_its_outcomes,
             checks.every_purged_document_is_gone,
             *checks.index_checks,
+            *checks.parity_checks,
         ],
-        jobs=[jobs.memory_refresh_job, jobs.strategy_rebuild_job, jobs.retention_job],
+        jobs=[
+            jobs.memory_refresh_job,
+            jobs.strategy_rebuild_job,
+            jobs.cloud_sync_job,
+            jobs.cloud_parity_job,
+            jobs.retention_job,
+        ],
         schedules=[
             schedules.memory_refresh_schedule,
             schedules.strategy_refresh_schedule,
+            schedules.cloud_sync_schedule,
+            schedules.cloud_parity_schedule,
             schedules.retention_schedule,
         ],
         sensors=[strategy_rebuild_sensor],
@@ -92,6 +113,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             "embedder": embedder_resource,
             "vector_db": vector_db_resource,
             "retention": retention_resource,
+            "cloud": cloud_resource,
         }
         | dict(resource_overrides or {}),
         # Steps of seconds: a process for each would spend most of its time on imports.

@@ -2,10 +2,13 @@
 
 import dagster as dg
 
+from everreach_assets.cloud_parity import compare
+from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
 from resources import outcomes as outcome_rows
 from resources import retention as retention_rows
 from resources import strategies as strategy_rows
+from resources.cloud_store import Cloud
 from resources.database import Database
 from resources.vector_db import VectorDB
 
@@ -55,3 +58,29 @@ def _every_vector_is_in_the_index(collection: str) -> dg.AssetChecksDefinition:
 
 
 index_checks = [_every_vector_is_in_the_index(name) for name in COLLECTIONS]
+
+
+def _the_cloud_equals_what_may_leave(collection: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=["cloud", collection], name="the_cloud_equals_what_may_leave", pool="cloud_api")
+    def check(database: dg.ResourceParam[Database], cloud: dg.ResourceParam[Cloud]) -> dg.AssetCheckResult:
+        """The cloud holds each row as it confirmed it, none besides, and nothing that must stay here (invariant I5)."""
+        if not cloud.is_configured:
+            return dg.AssetCheckResult(passed=True, description="no cloud is configured")
+        report = compare(collection, database=database, cloud=cloud)
+        return dg.AssetCheckResult(
+            passed=report.is_equal,
+            description=str(report),
+            metadata={
+                "rows": report.rows,
+                "missing": len(report.missing),
+                "stale": len(report.stale),
+                "extra": len(report.extra),
+                "forbidden": sum(report.forbidden.values()),
+                "pending": report.pending,
+            },
+        )
+
+    return check
+
+
+parity_checks = [_the_cloud_equals_what_may_leave(name) for name in SYNCED]

@@ -5,6 +5,7 @@ A strategy's run labels and embeds first: the outcomes that made it due are part
 
 import dagster as dg
 
+from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.partitions import platforms
 from resources.sources import TABLES
 
@@ -34,4 +35,18 @@ retention_job = dg.define_asset_job(
     "retention_job",
     selection=dg.AssetSelection.groups("retention"),
     description="Plan what has expired, and purge it. By hand it is a dry run.",
+)
+
+cloud_sync_job = dg.define_asset_job(
+    "cloud_sync_job",
+    selection=dg.AssetSelection.groups("cloud").without_checks(),  # a comparison of everything belongs to the other job
+    description="Send the cloud the changes that it has not confirmed.",
+)
+
+cloud_parity_job = dg.define_asset_job(
+    "cloud_parity_job",
+    selection=dg.AssetSelection.checks(
+        *(dg.AssetCheckKey(dg.AssetKey(["cloud", name]), "the_cloud_equals_what_may_leave") for name in SYNCED)
+    ),
+    description="Compare the cloud, row by row, with what may be in it.",
 )

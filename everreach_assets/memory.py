@@ -11,6 +11,7 @@ from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider
+from resources.hosts import refuse_foreign_hosts
 from resources.servers import running_servers
 from resources.settings import Settings
 from resources.vector_db import VectorDB, open_index
@@ -43,7 +44,12 @@ def open_memory(settings: Settings) -> Iterator[Memory]:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database that the settings name; it is opened by `with`."""
+    """The database that the settings name; it is opened by `with`.
+
+    Raises:
+        Refused: it, or the index, is on a host that is not the operator's.
+    """
+    refuse_foreign_hosts(settings)
     return Database(settings.database_url())
 
 

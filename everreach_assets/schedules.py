@@ -1,12 +1,21 @@
-"""What runs by the clock, in UTC: hourly what is new, daily what has expired, weekly the strategies of platforms too
-quiet for the sensor."""
+"""What runs by the clock, in UTC: hourly what is new, every quarter of an hour the copy in the cloud, daily what has
+expired, weekly the strategies of platforms too quiet for the sensor."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from everreach_assets.jobs import memory_refresh_job, retention_job, strategy_rebuild_job
+from everreach_assets.jobs import (
+    cloud_parity_job,
+    cloud_sync_job,
+    memory_refresh_job,
+    retention_job,
+    strategy_rebuild_job,
+)
 from everreach_assets.partitions import platforms
+from resources.cloud_store import Cloud
+
+NO_CLOUD = dg.SkipReason("no cloud is configured (CLOUD_VECTOR_BACKEND)")
 
 memory_refresh_schedule = dg.ScheduleDefinition(
     name="memory_refresh_schedule",
@@ -36,3 +45,15 @@ def strategy_refresh_schedule(context: dg.ScheduleEvaluationContext) -> Iterator
             partition_key=platform,
             run_config={"ops": {"feedback__strategies": {"config": {"minimum_new_outcomes": 1}}}},
         )
+
+
+@dg.schedule(job=cloud_sync_job, cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+def cloud_sync_schedule(cloud: dg.ResourceParam[Cloud]) -> dg.RunRequest | dg.SkipReason:
+    """Every quarter of an hour, where a cloud is configured."""
+    return dg.RunRequest() if cloud.is_configured else NO_CLOUD
+
+
+@dg.schedule(job=cloud_parity_job, cron_schedule="52 4 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+def cloud_parity_schedule(cloud: dg.ResourceParam[Cloud]) -> dg.RunRequest | dg.SkipReason:
+    """Daily, where a cloud is configured: it reads every row."""
+    return dg.RunRequest() if cloud.is_configured else NO_CLOUD

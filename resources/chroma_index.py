@@ -7,7 +7,7 @@ every request has a deadline.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import chromadb
@@ -158,15 +158,7 @@ class ChromaIndex:
 
     @functools.cached_property
     def _client(self) -> ClientAPI:
-        # The client asks the server while it is made, without a deadline: ask before it does.
-        address = f"http://{self._host}:{self._port}/api/v2/heartbeat"
-        httpx.get(address, timeout=self._request_seconds).raise_for_status()
-        client = chromadb.HttpClient(
-            host=self._host, port=self._port, settings=ChromaSettings(anonymized_telemetry=False)
-        )
-        # The client waits for ever and has no setting for it; its HTTP session does.
-        client._server._session.timeout = httpx.Timeout(self._request_seconds)  # type: ignore[attr-defined]
-        return client
+        return open_client(self._host, self._port, self._request_seconds)
 
     def _ask(self, collection: str, space_id: str, request: Callable[[Collection], Answer]) -> Answer:
         """What the request answers, made to the collection of the space.
@@ -239,6 +231,36 @@ def _revisions(handle: Collection) -> dict[str, int]:
             return held
 
 
+def open_client(
+    host: str,
+    port: int,
+    request_seconds: float,
+    *,
+    is_ssl: bool = False,
+    headers: Mapping[str, str] | None = None,
+    **place: str,
+) -> ClientAPI:
+    """A client whose requests all have a deadline.
+
+    Args:
+        place: `tenant` and `database` on the server.
+    """
+    # The client asks the server while it is made, without a deadline: ask before it does.
+    address = f"{'https' if is_ssl else 'http'}://{host}:{port}/api/v2/heartbeat"
+    httpx.get(address, timeout=request_seconds, headers=dict(headers or {})).raise_for_status()
+    client = chromadb.HttpClient(
+        host=host,
+        port=port,
+        ssl=is_ssl,
+        headers=dict(headers or {}),
+        settings=ChromaSettings(anonymized_telemetry=False),
+        **place,
+    )
+    # The client waits for ever and has no setting for it; its HTTP session does.
+    client._server._session.timeout = httpx.Timeout(request_seconds)  # type: ignore[attr-defined]
+    return client
+
+
 def close_client(client: ClientAPI) -> None:
     """Close a client and its HTTP sessions, one for data and one for tenants, which its own `close` leaves open."""
     for each in (client, client._admin_client):  # type: ignore[attr-defined]
@@ -261,7 +283,7 @@ def _replace(handle: Collection, rows: Sequence[StoredVector]) -> None:
     }
     metadatas: list[Any] = [
         old_keys.get(row.doc_id, {})
-        | {key: _number_as_decimal(value) for key, value in row.metadata.items()}
+        | {key: number_as_decimal(value) for key, value in row.metadata.items()}
         | {REVISION_KEY: row.rev}
         for row in rows
     ]
@@ -273,10 +295,10 @@ def _where(where: Filter) -> dict[str, Any]:
     if isinstance(where, Group):
         return {where.operator: [_where(member) for member in where.members]}
     if isinstance(where.value, tuple):
-        return {where.key: {where.operator: [_number_as_decimal(each) for each in where.value]}}
-    return {where.key: {where.operator: _number_as_decimal(where.value)}}
+        return {where.key: {where.operator: [number_as_decimal(each) for each in where.value]}}
+    return {where.key: {where.operator: number_as_decimal(where.value)}}
 
 
-def _number_as_decimal(value: MetadataValue) -> MetadataValue:
+def number_as_decimal(value: MetadataValue) -> MetadataValue:
     """Chroma cuts 2.5 to 2 where it compares it with whole numbers, so it is given none."""
     return float(value) if type(value) is int else value

@@ -14,6 +14,7 @@ from psycopg import sql
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS
 from everreach_assets.domain.vectors import Metadata
 from resources.database import Connection, Database
+from resources.vector_store import ledger_targets, noted
 
 VIEWS = {
     CONTENT.name: "content_documents",
@@ -44,7 +45,7 @@ class Scope:
     """A collection, and what its vectors must have been made by.
 
     Attributes:
-        targets: indexes that the ledger notes changes for.
+        targets: indexes that the ledger notes changes for, beside the cloud.
     """
 
     collection: str
@@ -58,7 +59,7 @@ class Scope:
             "collection": self.collection,
             "space_id": self.space_id,
             "scrubber_version": self.scrubber_version,
-            "targets": list(self.targets),
+            "targets": ledger_targets(self.collection, self.targets),
             "content": CONTENT.name,
         }
 
@@ -224,19 +225,10 @@ def delete_outdated(connection: Connection, scope: Scope) -> int:
 
 def _write_noting(connection: Connection, scope: Scope, statement: str, *, is_deletion: bool = False) -> int:
     """Run a writing statement that returns `doc_id, rev`, note the changes for each target, answer their number."""
-    noting = sql.SQL(
-        """
-        WITH changed AS ({statement}), noted AS (
-            INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
-            SELECT target, %(collection)s, doc_id, rev, %(is_deletion)s
-            FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target
-            ON CONFLICT (target, collection, doc_id) DO UPDATE
-            SET rev = excluded.rev, is_deleted = excluded.is_deleted
-        )
-        SELECT count(*) FROM changed
-        """
-    ).format(statement=_with_view(scope, statement))
-    row = connection.execute(noting, scope.parameters | {"is_deletion": is_deletion}).fetchone()
+    noting = sql.SQL("WITH changed AS ({statement}), noted AS ({noted}) SELECT count(*) FROM changed").format(
+        statement=_with_view(scope, statement), noted=noted("changed", is_deletion=is_deletion)
+    )
+    row = connection.execute(noting, scope.parameters).fetchone()
     return int(row[0]) if row else 0
 
 

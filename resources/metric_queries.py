@@ -16,10 +16,12 @@ import psycopg
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.metric_catalogue import CATALOGUE, OTHER
 from everreach_assets.domain.rebuilds import NEW_OUTCOMES
+from everreach_assets.domain.sync import may_leave
 from resources import metric_records
 from resources.database import Connection
 from resources.metric_records import Sample
 from resources.settings import Settings
+from resources.vector_store import CLOUD_TARGET
 
 Fold = Callable[[Iterable[float]], float]
 
@@ -52,6 +54,16 @@ PLATFORMS = """
     )
 """
 """Each platform by one step in the index of the posts, and what is new by the index of what is new."""
+
+WAITING = """
+    SELECT pending_since FROM vector_deliveries AS ledger
+    WHERE target = %(cloud)s AND ledger.collection = named.collection
+        AND acked_rev IS DISTINCT FROM rev AND dead_since IS NULL
+"""
+SYNCED = """
+    (SELECT unnest(%(synced)s::text[]) AS collection WHERE EXISTS (SELECT FROM clouds WHERE target = %(cloud)s)) AS named
+"""
+"""Nothing before the first sync: without a cloud every row is pending, and nobody waits for it."""
 
 QUERIES: tuple[MetricQuery, ...] = (
     MetricQuery(
@@ -108,15 +120,45 @@ QUERIES: tuple[MetricQuery, ...] = (
         FROM unnest(%(collections)s::text[]) AS named (collection)
         """,
     ),
+    MetricQuery(
+        "cloud",
+        "everreach_sync_pending_docs",
+        f"""
+        SELECT collection, (SELECT count(*) FROM ({WAITING} LIMIT 100000) AS waiting) AS value FROM {SYNCED}
+        """,
+    ),
+    MetricQuery(
+        "cloud",
+        "everreach_sync_oldest_pending_timestamp_seconds",
+        f"""
+        SELECT collection, extract(epoch FROM oldest) AS value FROM {SYNCED} CROSS JOIN LATERAL (
+            SELECT min(pending_since) AS oldest FROM ({WAITING} ORDER BY rev LIMIT 1000) AS waiting) AS first
+        WHERE oldest IS NOT NULL
+        """,
+        fold=min,
+    ),
+    MetricQuery(
+        "cloud",
+        "everreach_sync_dead_letters",
+        f"""
+        SELECT collection, (SELECT count(*) FROM (
+            SELECT FROM vector_deliveries AS ledger
+            WHERE target = %(cloud)s AND ledger.collection = named.collection AND dead_since IS NOT NULL
+            LIMIT 10000) AS dead) AS value
+        FROM {SYNCED}
+        """,
+    ),
 )
 
 
 def parameters(settings: Settings) -> dict[str, object]:
     """What the statements may refer to."""
     return {
+        "cloud": CLOUD_TARGET,
         "collections": list(COLLECTIONS),
         "index_targets": ["chroma"] if settings.vector_backend == "chroma" else [],
         "new_outcomes": NEW_OUTCOMES,
+        "synced": [name for name in COLLECTIONS if may_leave(name)],
     }
 
 

@@ -41,6 +41,7 @@ from pydantic import SecretStr
 
 from everreach_assets.domain.errors import Unavailable
 from resources.database import describe
+from resources.hosts import refuse_foreign_hosts
 from resources.migrations import migrate
 from resources.settings import Settings
 
@@ -89,7 +90,9 @@ def running_servers(settings: Settings) -> Iterator[Addresses]:
 
     Raises:
         Unavailable: a server cannot be started (disk full, no permission, broken data), or does not answer.
+        Refused: a server that the settings name is on a host that is not the operator's.
     """
+    refuse_foreign_hosts(settings)
     with contextlib.ExitStack() as stack:
         if _wants_postgres(settings) or _wants_chroma(settings):
             users = stack.enter_context(_as_user(settings.home))

@@ -31,6 +31,21 @@ class Settings(BaseSettings):
     vector_backend: Literal["chroma", "pgvector"] = Field("chroma", description="Who answers searches")
     chroma_host: str | None = Field(None, description="Host of a Chroma server; empty: an embedded one")
     chroma_port: int = Field(8000, ge=1, le=65535, description="Port of the Chroma server")
+    everreach_trusted_hosts: str = Field(
+        "", description="Hosts of yours outside private networks that may hold every row, with commas between them"
+    )
+    cloud_vector_backend: Literal["none", "chroma", "pgvector"] = Field(
+        "none", description="The cloud that gets a copy of what may leave"
+    )
+    cloud_chroma_host: str | None = Field(None, description="Host of the cloud's Chroma server")
+    cloud_chroma_port: int = Field(443, ge=1, le=65535, description="Port of the cloud's Chroma server")
+    cloud_chroma_ssl: bool = Field(True, description="Reach it by https; anything else only on this machine")
+    cloud_chroma_token: SecretStr | None = Field(None, description="Key that the cloud's Chroma server asks for")
+    cloud_chroma_tenant: str = Field("default_tenant", description="Tenant on the cloud's Chroma server")
+    cloud_chroma_database: str = Field("default_database", description="Database on the cloud's Chroma server")
+    cloud_database_url: SecretStr | None = Field(
+        None, description="postgresql:// address of the cloud's Postgres, sslmode=require or stricter"
+    )
     everreach_webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI, on 127.0.0.1")
     everreach_service_host: str = Field("127.0.0.1", description="Address that the service listens on")
     everreach_metrics_port: int = Field(9090, ge=1, le=65535, description="Port of the service: /metrics and the API")
@@ -97,6 +112,11 @@ class Settings(BaseSettings):
         if self.everreach_database_url is None:
             raise InvalidInput("EVERREACH_DATABASE_URL is not set: start with 'make up', or name a Postgres server")
         return self.everreach_database_url.get_secret_value()
+
+    @property
+    def trusted_hosts(self) -> frozenset[str]:
+        """The hosts that the operator says are theirs, in lower case."""
+        return frozenset(host for each in self.everreach_trusted_hosts.split(",") if (host := each.strip().lower()))
 
     @property
     def uses_openai(self) -> bool:

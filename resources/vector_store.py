@@ -15,8 +15,25 @@ from psycopg.types.json import Jsonb
 
 from everreach_assets.domain.filters import Comparison, Filter
 from everreach_assets.domain.spaces import Space
+from everreach_assets.domain.sync import may_leave
 from everreach_assets.domain.vectors import Document, Match, Metadata, Vector
 from resources.database import Connection
+
+CLOUD_TARGET = "cloud"
+"""The ledger's name for the cloud, whichever one is configured (the table `clouds` says which)."""
+
+NOTED = sql.SQL(
+    """
+    INSERT INTO vector_deliveries AS ledger (target, collection, doc_id, rev, is_deleted)
+    SELECT target, %(collection)s, doc_id, rev, {is_deletion}
+    FROM {changes} CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
+    ON CONFLICT (target, collection, doc_id) DO UPDATE
+    SET rev = excluded.rev, is_deleted = excluded.is_deleted, attempts = 0, error_class = NULL, dead_since = NULL,
+        pending_since = CASE WHEN ledger.acked_rev = ledger.rev THEN now() ELSE ledger.pending_since END
+    """
+)
+"""Every change goes through this into the ledger, in the statement that makes it. `changes` has `doc_id` and `rev`;
+the parameter `targets` comes from `ledger_targets`."""
 
 JSONPATH_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -40,6 +57,19 @@ class PendingDelivery:
     stored: StoredVector | None
 
 
+def ledger_targets(collection: str, indexes: Sequence[str]) -> list[str]:
+    """Who has to learn of a change in the collection: the indexes, and the cloud where its rows may leave.
+
+    The cloud is noted whether or not one is configured: when one is, nothing has to be searched for.
+    """
+    return [*indexes, *([CLOUD_TARGET] if may_leave(collection) else [])]
+
+
+def noted(changes: str, *, is_deletion: bool = False) -> sql.Composed:
+    """The statement that notes the changes, the name of a part of the WITH that it stands in."""
+    return NOTED.format(changes=sql.Identifier(changes), is_deletion=sql.Literal(is_deletion))
+
+
 def register_space(connection: Connection, space: Space) -> None:
     """Note what the space's id stands for; once is enough."""
     connection.execute(
@@ -58,7 +88,7 @@ def upsert(
     may have read its text before the purge.
     """
     ordered = sorted(documents, key=lambda each: each.doc_id)
-    row = connection.execute(
+    statement = sql.SQL(
         """
         WITH changed AS (
             INSERT INTO vector_embeddings AS stored
@@ -78,14 +108,12 @@ def upsert(
                 IS DISTINCT FROM (excluded.embedding, excluded.metadata, excluded.space_id, excluded.text_sha256,
                                   excluded.scrubber_version)
             RETURNING doc_id, rev
-        ), noted AS (
-            INSERT INTO vector_deliveries (target, collection, doc_id, rev)
-            SELECT target, %(collection)s, doc_id, rev
-            FROM changed CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
-            ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
-        )
+        ), noted AS ({noted})
         SELECT count(*) FROM changed
-        """,
+        """
+    ).format(noted=noted("changed"))
+    row = connection.execute(
+        statement,
         {
             "collection": collection,
             "space_id": space_id,
@@ -94,7 +122,7 @@ def upsert(
             "metadata": [Jsonb(dict(each.metadata)) for each in ordered],
             "hashes": [each.text_sha256 for each in ordered],
             "scrubbers": [each.scrubber_version for each in ordered],
-            "targets": list(targets),
+            "targets": ledger_targets(collection, targets),
         },
     ).fetchone()
     return int(row[0]) if row else 0
@@ -124,17 +152,14 @@ def _delete(
             SELECT id FROM vector_embeddings WHERE collection = %(collection)s AND {condition}
             ORDER BY doc_id COLLATE "C" FOR UPDATE
         ), gone AS (
-            DELETE FROM vector_embeddings WHERE id IN (SELECT id FROM locked) RETURNING doc_id
-        ), noted AS (
-            INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
-            SELECT target, %(collection)s, doc_id, nextval('vector_revisions'), true
-            FROM gone CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
-            ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = true
-        )
+            DELETE FROM vector_embeddings WHERE id IN (SELECT id FROM locked)
+            RETURNING doc_id, nextval('vector_revisions') AS rev
+        ), noted AS ({noted})
         SELECT count(*) FROM gone
         """
-    ).format(condition=condition)
-    row = connection.execute(statement, parameters | {"collection": collection, "targets": list(targets)}).fetchone()
+    ).format(condition=condition, noted=noted("gone", is_deletion=True))
+    given = {"collection": collection, "targets": ledger_targets(collection, targets)}
+    row = connection.execute(statement, parameters | given).fetchone()
     return int(row[0]) if row else 0
 
 

@@ -64,7 +64,7 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "redaction": ("email", "phone", "name"),
         "purge_reason": ("expired",),
         "relay_result": ("accepted", "refused", "retried"),
-        "job": ("memory_refresh_job", "strategy_rebuild_job", "cloud_sync_job", "retention_job"),
+        "job": ("memory_refresh_job", "strategy_rebuild_job", "cloud_sync_job", "cloud_parity_job", "retention_job"),
         "run_result": ("success", "failure", "canceled"),
     }
 )  # fmt: skip

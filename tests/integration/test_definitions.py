@@ -1,5 +1,6 @@
 """What Dagster sees: the graph, full runs through it on real servers, and the sensor."""
 
+import contextlib
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,16 +12,20 @@ from psycopg.types.json import Jsonb
 
 from everreach_assets.assets.retention import PurgeConfig
 from everreach_assets.build import build_definitions
+from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
 from everreach_assets.domain.rebuilds import FIRST_BACKOFF
 from everreach_assets.domain.sample import make_sample, write_sample
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.domain.strategies import BUILDER_VERSION
+from everreach_assets.domain.sync import POLICY_VERSION
 from everreach_assets.retention import RetentionRules, load_policy
-from everreach_assets.schedules import strategy_refresh_schedule
+from everreach_assets.schedules import cloud_parity_schedule, cloud_sync_schedule, strategy_refresh_schedule
 from resources import prospects
 from resources.chroma_index import ChromaIndex
+from resources.cloud_postgres import PostgresCloud
+from resources.cloud_store import Cloud
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
@@ -47,6 +52,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 # --- the graph --------------------------------------------------------------------------------------------------
 
 GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
+    "cloud/content_embeddings": (["vectors/content_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
+    "cloud/lesson_embeddings": (["vectors/lesson_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
+    "cloud/outcome_embeddings": (["vectors/outcome_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
     "sources/lessons": ([], "sources", {"postgres"}, None),
     "sources/outcomes": ([], "sources", {"postgres"}, None),
     "sources/posts": ([], "sources", {"postgres"}, None),
@@ -89,7 +97,9 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
 """Of each asset: what it depends on, its group, its kinds, its code version."""
 
 JOBS = {
-    "memory_refresh_job": set(GRAPH) - {"feedback/strategies", "retention/plans", "retention/purges"},
+    "cloud_sync_job": {f"cloud/{name}" for name in SYNCED},
+    "memory_refresh_job": {name for name in GRAPH if not name.startswith(("cloud/", "retention/"))}
+    - {"feedback/strategies"},
     "strategy_rebuild_job": {
         "feedback/outcome_classifications",
         "feedback/strategies",
@@ -139,6 +149,7 @@ def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
         ("feedback/strategies", "every_strategy_cites_its_outcomes"),
         ("retention/purges", "every_purged_document_is_gone"),
         *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
+        *((f"cloud/{name}", "the_cloud_equals_what_may_leave") for name in SYNCED),
     }
 
 
@@ -151,9 +162,17 @@ def test_jobs_hold_their_assets(definitions: dg.Definitions, name: str) -> None:
 def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.Definitions) -> None:
     schedules = {
         name: definitions.resolve_schedule_def(name)
-        for name in ("memory_refresh_schedule", "strategy_refresh_schedule", "retention_schedule")
+        for name in (
+            "cloud_parity_schedule",
+            "cloud_sync_schedule",
+            "memory_refresh_schedule",
+            "strategy_refresh_schedule",
+            "retention_schedule",
+        )
     }
     assert {name: (each.cron_schedule, each.job_name) for name, each in schedules.items()} == {
+        "cloud_parity_schedule": ("52 4 * * *", "cloud_parity_job"),
+        "cloud_sync_schedule": ("*/15 * * * *", "cloud_sync_job"),
         "memory_refresh_schedule": ("7 * * * *", "memory_refresh_job"),
         "strategy_refresh_schedule": ("37 3 * * 1", "strategy_rebuild_job"),
         "retention_schedule": ("23 4 * * *", "retention_job"),
@@ -185,6 +204,23 @@ def test_a_purge_is_a_dry_run_by_hand_and_a_real_one_by_the_schedule(definitions
     assert request.run_config == {"ops": {"retention__purges": {"config": {"dry_run": False}}}}
 
 
+def test_the_comparison_of_everything_is_a_job_of_its_own(definitions: dg.Definitions) -> None:
+    def checks(job: str) -> set[str]:
+        asset_layer = definitions.resolve_job_def(job).asset_layer
+        return {key.asset_key.to_user_string() for key in asset_layer.asset_graph.asset_check_keys}
+
+    assert checks("cloud_sync_job") == set()
+    assert checks("cloud_parity_job") == {f"cloud/{name}" for name in SYNCED}
+    assert not definitions.resolve_job_def("cloud_parity_job").asset_layer.selected_asset_keys
+
+
+def test_the_schedules_of_the_cloud_skip_where_there_is_none(database_url: str) -> None:
+    for schedule in (cloud_sync_schedule, cloud_parity_schedule):
+        for cloud, kind in ((Cloud(), dg.SkipReason), (Cloud(PostgresCloud(database_url)), dg.RunRequest)):
+            with dg.build_schedule_context() as context:
+                assert isinstance(schedule(context, cloud=cloud), kind)
+
+
 # --- full runs --------------------------------------------------------------------------------------------------
 
 
@@ -192,7 +228,12 @@ class Project:
     """The definitions on real adapters, with the sample in the database."""
 
     def __init__(
-        self, database: Database, index: VectorIndex, instance: dg.DagsterInstance, archives: Path = Path("archives")
+        self,
+        database: Database,
+        index: VectorIndex,
+        instance: dg.DagsterInstance,
+        archives: Path = Path("archives"),
+        cloud: Cloud | None = None,
     ) -> None:
         with database.connection() as connection:
             embedder = Embedder(known_names=prospects.names(connection))
@@ -204,6 +245,7 @@ class Project:
                 "embedder": embedder,
                 "vector_db": self.vector_db,
                 "retention": RetentionRules(load_policy(None), archives),
+                "cloud": cloud or Cloud(),
             }
         )
 
@@ -342,6 +384,35 @@ def test_a_refused_purge_fails_the_run_at_once_and_says_what_to_do(
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "it would purge 60 of the 60 documents of prospect_embeddings" in str(failure)
     assert project.vector_db.count("prospect_embeddings") == 60
+
+
+def test_a_run_on_the_sample_copies_what_may_leave_and_a_second_sends_nothing(
+    database: Database, database_url: str, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    ingest_sample(database, tmp_path)
+    with contextlib.closing(Cloud(PostgresCloud(database_url))) as cloud:
+        project = Project(database, HnswIndex(database), instance, cloud=cloud)
+        project.run("memory_refresh_job")
+        first = metadata_of(project.run("cloud_sync_job"))
+        rows = len(make_sample().posts)
+        counts = {name: (each["dagster/row_count"], each["inserted"]) for name, each in first.items()}
+        assert counts == {
+            "cloud/content_embeddings": (rows, rows),
+            "cloud/outcome_embeddings": (rows, rows),
+            "cloud/lesson_embeddings": (20, 20),
+        }
+        assert all(each["sent_bytes"] > 20 * 6_144 and each["metadata_left_out"] == 0 for each in first.values())
+        again = metadata_of(project.run("cloud_sync_job"))
+        assert [(each["requests"], each["sent_bytes"]) for each in again.values()] == [(0, 0)] * 3
+        assert len(list(project.run("cloud_parity_job").get_asset_check_evaluations())) == 3
+
+
+def test_without_a_cloud_the_copies_are_a_success_with_zeros(database: Database, instance: dg.DagsterInstance) -> None:
+    said = metadata_of(Project(database, HnswIndex(database), instance).run("cloud_sync_job"))
+    assert {(each["dagster/row_count"], each["sent_bytes"]) for each in said.values()} == {(0, 0)}
+    assert all("no cloud is configured" in each["summary"] for each in said.values())
+    checks = Project(database, HnswIndex(database), instance).run("cloud_parity_job").get_asset_check_evaluations()
+    assert [each.passed for each in checks] == [True] * 3
 
 
 def test_no_personal_data_of_the_sample_is_in_dagsters_records(
