@@ -86,6 +86,7 @@ class Cloud:
     def __init__(self, store: CloudStore | None = None) -> None:
         self._store = store
         self.sent_bytes = 0
+        stamina.instrumentation.set_on_retry_hooks([])  # its own log line would stand in the output of the commands
 
     @property
     def is_configured(self) -> bool:

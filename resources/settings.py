@@ -31,8 +31,8 @@ class Settings(BaseSettings):
     vector_backend: Literal["chroma", "pgvector"] = Field("chroma", description="Who answers searches")
     chroma_host: str | None = Field(None, description="Host of a Chroma server; empty: an embedded one")
     chroma_port: int = Field(8000, ge=1, le=65535, description="Port of the Chroma server")
-    everreach_trusted_hosts: str = Field(
-        "", description="Hosts of yours outside private networks that may hold every row, with commas between them"
+    everreach_trusted_hosts: str | None = Field(
+        None, description="Hosts of yours outside private networks that may hold every row, with commas between them"
     )
     cloud_vector_backend: Literal["none", "chroma", "pgvector"] = Field(
         "none", description="The cloud that gets a copy of what may leave"
@@ -116,7 +116,9 @@ class Settings(BaseSettings):
     @property
     def trusted_hosts(self) -> frozenset[str]:
         """The hosts that the operator says are theirs, in lower case."""
-        return frozenset(host for each in self.everreach_trusted_hosts.split(",") if (host := each.strip().lower()))
+        return frozenset(
+            host for each in (self.everreach_trusted_hosts or "").split(",") if (host := each.strip().lower())
+        )
 
     @property
     def uses_openai(self) -> bool:

@@ -27,12 +27,13 @@ from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.sync import MAX_ATTEMPTS, Outgoing, Removal
 from everreach_assets.domain.vectors import WIDTH, Document, Metadata, Vector
-from resources import sync_ledger
+from resources import metric_queries, sync_ledger
 from resources.chroma_index import ChromaIndex, close_client
 from resources.cloud_store import Cloud, CloudStore, RowsRefused
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from resources.migrations import migrate, roll_back
+from resources.settings import Settings
 from resources.vector_db import VectorDB
 from tests.clouds import Proxy, Troubled, cloud_store, differences, failing, proxy_to
 from tests.conftest import PostgresServer, database_named
@@ -605,6 +606,33 @@ def test_the_plan_counts_what_the_sync_then_does_and_sends_nothing(
     assert "remove 1" in str(plan)
     assert len(proxy.sent) == sent
     assert sync(database, store).sent_bytes == plan.sent_bytes.total()
+
+
+def test_what_waits_is_a_gauge_once_a_cloud_was_met(
+    vector_db: VectorDB, database: Database, postgres_cloud: CloudStore
+) -> None:
+    def read() -> dict[str, dict[str, float]]:
+        with database.connection() as connection:
+            reading = metric_queries.read_all(connection, Settings(_env_file=None))
+        assert not reading.failed
+        found: dict[str, dict[str, float]] = {}
+        for sample in reading.samples:
+            if sample.metric.startswith("everreach_sync_") and isinstance(sample.value, float | int):
+                found.setdefault(sample.metric, {})[sample.labels["collection"]] = sample.value
+        return found
+
+    vector_db.upsert_many(CONTENT, documents(3))
+    assert "everreach_sync_pending_docs" not in read()
+    sync(database, postgres_cloud)
+    assert read()["everreach_sync_pending_docs"] == {CONTENT: 0, OUTCOMES: 0, LESSONS: 0}
+    assert "everreach_sync_oldest_pending_timestamp_seconds" not in read()
+    assert read()["everreach_sync_last_success_timestamp_seconds"][CONTENT] == pytest.approx(time.time(), abs=60)
+
+    vector_db.upsert_many(CONTENT, documents(3, seed=1))
+    ledger(database, "UPDATE vector_deliveries SET dead_since = now() WHERE doc_id = 'x:00000' RETURNING 1")
+    assert read()["everreach_sync_pending_docs"][CONTENT] == 2
+    assert read()["everreach_sync_oldest_pending_timestamp_seconds"][CONTENT] == pytest.approx(time.time(), abs=60)
+    assert read()["everreach_sync_dead_letters"] == {CONTENT: 1, OUTCOMES: 0, LESSONS: 0}
 
 
 # --- whose cloud it is --------------------------------------------------------------------------------------------
