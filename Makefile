@@ -31,8 +31,8 @@ up: setup ## servers, Dagster UI at http://localhost:3000, sensors and schedules
 monitoring: setup ## Prometheus and Alertmanager beside `make up`, until Ctrl-C, where they are installed
 	@$(BIN)/everreach monitoring
 
-down: setup ## stop what `make up` started
-	@$(BIN)/everreach down
+down: ## stop what `make up` started
+	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; else echo "Nothing is running."; fi
 
 test: setup ## the tests that a change should pass, under five minutes
 	$(BIN)/python -m pytest -q -m "not slow"
@@ -70,8 +70,7 @@ clean: ## remove what can be made again: environment, caches (never data)
 	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@if [ -d .everreach ]; then echo "Your data is still in .everreach; 'make clean-data' removes it."; fi
+	@echo "Your data stays where it is; 'make clean-data' removes it."
 
-clean-data: ## remove the embedded databases and indexes in .everreach, for good
-	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
-	rm -rf .everreach
+clean-data: setup ## delete the data folder (.everreach, or EVERREACH_HOME), for good
+	@$(BIN)/everreach clean-data

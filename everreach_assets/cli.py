@@ -71,6 +71,27 @@ def ingest(kind: "Kind", file: Path, mapping_file: Path | None, platform: str | 
 
 
 @main.command()
+@click.option("--kind", type=click.Choice(["posts", "outcomes", "prospects", "lessons"]), help="Only these.")
+@click.option("-n", default=20, show_default=True, type=click.IntRange(min=1), help="How many, the newest first.")
+def dead_letters(kind: "Kind | None", n: int) -> None:
+    """Rows that could not be taken in: file, line and reason. The rows themselves stay in the database."""
+    from resources import intake
+    from resources.database import Database
+    from resources.servers import running_servers
+
+    with (
+        running_servers(_settings()) as addresses,
+        Database(addresses.database_url) as database,
+        database.connection() as connection,
+    ):
+        letters = intake.dead_letters(connection, kind, n)
+    for letter in letters:
+        click.echo(f"{letter.rejected_at:%Y-%m-%d %H:%M}  {letter.kind}  {letter.file}:{letter.line}  {letter.reason}")
+    if not letters:
+        click.echo("There are none.")
+
+
+@main.command()
 @click.option("--posts", type=FILE, help="A file of your own posts; without it, the synthetic sample.")
 @click.option("--platform", help="Platform of every row that names none.")
 @click.option("--map", "mapping_file", type=FILE, help="Mapping of the file's columns (YAML).")
@@ -88,10 +109,11 @@ def run(posts: Path | None, platform: str | None, mapping_file: Path | None, que
 @click.option("-n", default=5, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
 @click.option("--where", help='Filter on metadata, in JSON: \'{"platform": "x", "score": {"$gt": 1}}\'.')
 def search(text: str, collection: str, n: int, where: str | None) -> None:
-    """The documents most similar to TEXT, nearest first, with their metadata."""
+    """The documents most similar to TEXT, nearest first, with their metadata and the beginning of their text."""
     import json
 
     from everreach_assets.memory import open_memory
+    from resources import documents
 
     try:
         condition = json.loads(where) if where else None
@@ -102,8 +124,13 @@ def search(text: str, collection: str, n: int, where: str | None) -> None:
         if vector is None:
             raise InvalidInput("the text is empty, so nothing is similar to it")
         matches = memory.vector_db.search(collection, vector, n, condition)
+        with memory.database.connection() as connection:
+            texts = documents.texts(connection, collection, [match.doc_id for match in matches])
+        excerpts = {doc_id: memory.embedder.excerpt(collection, found) for doc_id, found in texts.items()}
     for match in matches:
         click.echo(f"{1 - match.distance:.3f}  {match.doc_id}  {json.dumps(dict(match.metadata), ensure_ascii=False)}")
+        if excerpt := excerpts.get(match.doc_id):
+            click.echo(f"       {excerpt}")
     if not matches:
         click.echo(f"Nothing in {collection} matches.")
 
@@ -226,7 +253,7 @@ def grafana() -> None:
 def import_dashboards(files: tuple[Path, ...], folder_uid: str | None) -> None:
     """Bring FILES, or every dashboard of grafana/, to the server that GRAFANA_URL names."""
     from resources.grafana import Grafana, read_dashboard
-    from resources.servers import PROJECT_FOLDER
+    from resources.settings import PROJECT_FOLDER
 
     paths = files or tuple(sorted((PROJECT_FOLDER / "grafana").glob("*.json")))
     if not paths:
@@ -479,6 +506,34 @@ def down() -> None:
     from everreach_assets import supervisor
 
     raise click.exceptions.Exit(supervisor.down(_settings()))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database; ARGUMENTS are psql's own, such as -c 'SELECT 1'."""
+    import os
+    import subprocess
+
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    from resources.servers import postgres_binaries, running_servers
+
+    with running_servers(_settings()) as addresses:
+        address = conninfo_to_dict(addresses.database_url)
+        password = str(address.pop("password", ""))  # not among the arguments, which every user of the machine may see
+        command = [str(postgres_binaries() / "psql"), *arguments, make_conninfo("", **address)]
+        environment = os.environ | ({"PGPASSWORD": password} if password else {})
+        finished = subprocess.run(command, env=environment, check=False)
+    raise click.exceptions.Exit(finished.returncode)
+
+
+@main.command()
+def clean_data() -> None:
+    """Stop what runs and delete the data folder (EVERREACH_HOME), for good."""
+    from everreach_assets import supervisor
+
+    raise click.exceptions.Exit(supervisor.clean_data(_settings()))
 
 
 @main.command()

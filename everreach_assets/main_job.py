@@ -5,6 +5,7 @@ What belongs here: the order of the steps and what is printed. What does not: an
 
 import contextlib
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +22,7 @@ from everreach_assets.domain.collections import COLLECTIONS, CONTENT
 from everreach_assets.domain.errors import EverReachError, InvalidInput
 from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
 from everreach_assets.domain.sample import write_sample
+from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms
 from everreach_assets.reports import LABELS
@@ -36,9 +39,8 @@ from resources.vector_db import VectorDB
 
 SIMILAR_POSTS = 5
 CLAIMS_SHOWN = 3
-EXCERPT_CHARACTERS = 90
-QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
-"""The steps' own log lines are in the Dagster UI; the terminal gets what came out."""
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The steps' own log lines are in the Dagster UI; the terminal gets what came out, or in a sentence why nothing did."""
 
 
 @dataclass
@@ -74,6 +76,7 @@ def run(
     if posts is None and (platform or mapping_file):
         raise InvalidInput("a platform or a mapping belongs to a file of posts: add --posts FILE (POSTS=FILE to make)")
     mapping = load_mapping(mapping_file) if mapping_file else None
+    _interrupts_reach_dagster()
     console = Console(markup=False, highlight=False, soft_wrap=True)
     steps = Steps(console)
     with contextlib.ExitStack() as stack:
@@ -89,6 +92,7 @@ def run(
                 _ingest(console, database, kind, path, mapping, platform)
         with steps.step("load Dagster"):
             instance = stack.enter_context(dg.DagsterInstance.from_config(str(prepare_dagster_home(settings))))
+            fail_lost_runs(instance, launcher_is_gone=False)
             definitions = build_definitions()
         with steps.step("label and embed"):
             _materialise(definitions, instance, "memory_refresh_job")
@@ -160,14 +164,33 @@ def _materialise(
         partition_key=partition_key,
         asset_selection=asset_selection,
         run_config={**(run_config or {}), **QUIET},
+        tags=process_tag(),
         raise_on_error=False,
     )
-    if not result.success:
-        failures = [event.step_key or "" for event in result.all_events if event.is_step_failure]
-        raise EverReachError(
-            f"run {result.run_id} of {job_name} failed at {', '.join(failures) or 'its start'}; "
-            "'make up' shows it with its error in the Dagster UI"
-        )
+    if result.success:
+        return
+    failures = {event.step_key: _root_error(event) for event in result.all_events if event.is_step_failure}
+    if any(error.cls_name == "DagsterExecutionInterruptedError" for error in failures.values()):
+        raise KeyboardInterrupt
+    reasons = "; ".join(f"{step}: {error.message.strip()}" for step, error in failures.items())
+    raise EverReachError(
+        f"run {result.run_id} of {job_name} failed at {reasons or 'its start'} ('make up' shows it in the Dagster UI)"
+    )
+
+
+def _root_error(failure: dg.DagsterEvent) -> SerializableErrorInfo:
+    """What went wrong at first: Dagster wraps it in errors of its own."""
+    error = failure.step_failure_data.error
+    assert error is not None  # noqa: S101 - a failed step has one
+    while error.cause is not None:
+        error = error.cause
+    return error
+
+
+def _interrupts_reach_dagster() -> None:
+    """The end of the terminal, and SIGTERM, end the job as Ctrl-C does: runs and servers with it."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _similar_posts(query: str, embedder: Embedder, vector_db: VectorDB) -> list[tuple[str, float]]:
@@ -243,8 +266,7 @@ def _print_similar(
     with database.connection() as connection:
         texts = post_rows.texts(connection, [doc_id for doc_id, _ in similar])
     for doc_id, distance in similar:
-        excerpt = " ".join(embedder.scrub(CONTENT.name, texts[doc_id]).text.split())[:EXCERPT_CHARACTERS]
-        console.print(f"  {1 - distance:.2f}  {doc_id:30}  {excerpt}")
+        console.print(f"  {1 - distance:.2f}  {doc_id:30}  {embedder.excerpt(CONTENT.name, texts[doc_id])}")
     if not similar:
         console.print("  nothing: no post has a text")
 

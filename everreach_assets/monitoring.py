@@ -20,8 +20,8 @@ import yaml
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
 from resources.alert_token import keep_alert_token
-from resources.servers import LOOPBACK, PROJECT_FOLDER, answers_http, end_processes, is_port_free
-from resources.settings import Settings
+from resources.servers import LOOPBACK, answers_http, end_processes, is_port_free
+from resources.settings import PROJECT_FOLDER, Settings
 
 MARK = "EVERREACH_MONITORING_HOME"
 GRACE_SECONDS = 15

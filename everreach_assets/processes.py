@@ -14,7 +14,7 @@ from typing import IO
 import click
 import psutil
 
-from resources.servers import PROJECT_FOLDER
+from resources.settings import PROJECT_FOLDER
 
 Command = list[str | Path]
 

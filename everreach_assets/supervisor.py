@@ -12,6 +12,7 @@ import datetime as dt
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -23,12 +24,13 @@ from typing import IO
 import click
 import dagster as dg
 import psutil
+import sqlalchemy.exc
 
 from everreach_assets.domain.errors import Unavailable
+from everreach_assets.lost_runs import fail_lost_runs
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
 from resources.servers import (
     LOOPBACK,
-    PROJECT_FOLDER,
     answers_http,
     child_environment,
     embedded_processes,
@@ -39,11 +41,11 @@ from resources.servers import (
     running_servers,
     stop_unused_servers,
 )
-from resources.settings import Settings
+from resources.settings import PROJECT_FOLDER, Settings
 
 MARK = "EVERREACH_UP_HOME"
-LAUNCHED_TAG = ".dagster/grpc_info"  # on runs that the daemon launched through a code server
 GRACE_SECONDS = 15  # a run worker that is told to end writes its last events
+LOST_RUNS_SECONDS = 30  # how often it is seen to whether a command was killed amid a run of its own
 DOWN_SECONDS = 120  # the sum of what `up` may need: Dagster's grace time twice, Chroma's, Postgres's
 
 
@@ -86,13 +88,30 @@ def down(settings: Settings) -> int:
     if pid is not None:
         click.echo(f"Stopped everreach up (process {pid}).")
     if ended or stopped:
-        click.echo(
-            f"Stopped what a killed command had left: {_count(ended)} of Dagster and the service, {_names(stopped)}."
-        )
-    if pid is None and not ended and not stopped:
-        click.echo("Nothing is running.")
-    if used := embedded_processes(settings):
+        of_dagster = [f"{_count(ended)} of Dagster and the service"] if ended else []
+        click.echo(f"Stopped what a killed command had left: {' and '.join([*of_dagster, *stopped])}.")
+    used = embedded_processes(settings)
+    if used:
         click.echo(f"Another command still uses {_names(used)}; it stops them when it ends.")
+    elif pid is None and not ended and not stopped:
+        click.echo("Nothing is running.")
+    return 0
+
+
+def clean_data(settings: Settings) -> int:
+    """Stop what runs and delete the data folder; answers the exit code.
+
+    Raises:
+        Unavailable: another command still works with the data; nothing was deleted.
+    """
+    down(settings)
+    if used := embedded_processes(settings):
+        raise Unavailable(f"another command still uses {_names(used)}, so no data was deleted: end it, then try again")
+    if settings.home.exists():
+        shutil.rmtree(settings.home)
+        click.echo(f"Deleted {settings.home}.")
+    else:
+        click.echo(f"There is no data in {settings.home}.")
     return 0
 
 
@@ -110,13 +129,14 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
         # Dagster's own configuration reads the environment, here as in its processes.
         os.environ.update(child_environment(settings, addresses))
         environment = os.environ | {MARK: str(settings.home)}
-        _fail_lost_runs(prepare_dagster_home(settings))
+        dagster_home = prepare_dagster_home(settings)
+        _fail_lost_runs(dagster_home, launcher_is_gone=True)
         servers = embedded_processes(settings)
         children: dict[str, Child] = {}
         try:
             if not stop_requested.is_set():
                 children = _start_children(settings, workspace, environment)
-            failure = _watch(settings, children, servers, stop_requested)
+            failure = _watch(settings, children, servers, stop_requested, dagster_home)
         finally:
             click.echo("Stopping ...")
             count = _end_marked(settings)
@@ -133,20 +153,6 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
     return 1 if failure or left else 0
 
 
-def _fail_lost_runs(dagster_home: Path) -> None:
-    """Record that runs which an earlier `up` launched, and whose processes are gone, have failed.
-
-    Dagster's default launcher does not see that a worker died: such a run would hold its place in the queue until
-    `max_runtime_seconds`. Dagster's run retries then start it again.
-    """
-    states = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=states)):
-            if LAUNCHED_TAG in run.tags:  # others run inside the process of another command
-                instance.report_run_failed(run, "Its process ended without a report: 'everreach up' was killed.")
-                click.echo(f"Run {run.run_id} had lost its process; it is recorded as failed.")
-
-
 def _start_children(settings: Settings, workspace: Path, environment: dict[str, str]) -> dict[str, Child]:
     programs, port = Path(sys.executable).parent, str(settings.everreach_webserver_port)
     webserver: Command = [programs / "dagster-webserver", "-h", LOOPBACK, "-p", port, "-w", workspace]
@@ -159,11 +165,28 @@ def _start_children(settings: Settings, workspace: Path, environment: dict[str, 
     }
 
 
+def _fail_lost_runs(dagster_home: Path, *, launcher_is_gone: bool) -> None:
+    with dg.DagsterInstance.from_config(str(dagster_home)) as instance:
+        for run_id in fail_lost_runs(instance, launcher_is_gone=launcher_is_gone):
+            click.echo(f"Run {run_id} had lost its process; it is recorded as failed.")
+
+
 def _watch(
-    settings: Settings, children: dict[str, Child], servers: dict[str, psutil.Process], stop_requested: threading.Event
+    settings: Settings,
+    children: dict[str, Child],
+    servers: dict[str, psutil.Process],
+    stop_requested: threading.Event,
+    dagster_home: Path,
 ) -> str | None:
     is_announced = False
+    runs_looked_at = time.monotonic()
     while not stop_requested.wait(0.2):
+        if time.monotonic() - runs_looked_at > LOST_RUNS_SECONDS:
+            with contextlib.suppress(
+                sqlalchemy.exc.OperationalError
+            ):  # where its server is gone, the next lines see it
+                _fail_lost_runs(dagster_home, launcher_is_gone=False)
+            runs_looked_at = time.monotonic()
         for name, child in children.items():
             if child.process.poll() is not None:
                 return f"{name} ended by itself with exit code {child.process.returncode}"

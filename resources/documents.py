@@ -13,6 +13,7 @@ from psycopg import sql
 
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS
 from everreach_assets.domain.vectors import Metadata
+from resources import posts
 from resources.database import Connection, Database
 from resources.vector_store import ledger_targets, noted
 
@@ -62,6 +63,14 @@ class Scope:
             "targets": ledger_targets(self.collection, self.targets),
             "content": CONTENT.name,
         }
+
+
+def texts(connection: Connection, collection: str, doc_ids: Sequence[str]) -> dict[str, str]:
+    """The texts, not scrubbed, of those documents that there are, by id."""
+    if collection in (CONTENT.name, OUTCOMES.name):
+        return posts.texts(connection, doc_ids)  # by the key of the table, which the view's ids are made of
+    statement = sql.SQL("SELECT doc_id, text FROM {} WHERE doc_id = ANY(%s)").format(sql.Identifier(VIEWS[collection]))
+    return dict(connection.execute(statement, (list(doc_ids),)).fetchall())
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ from everreach_assets.domain.vectors import Vector
 from resources.providers import EmbeddingProvider, LocalHashingProvider, OpenAIProvider
 from resources.settings import Settings
 
+EXCERPT_CHARACTERS = 90
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -67,6 +69,11 @@ class Embedder:
         """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
         scrubber = self._prospect_scrubber if collection_named(collection) == PROSPECTS else self._scrubber
         return scrubber.scrub(text)
+
+    def excerpt(self, collection: str, text: str) -> str:
+        """The beginning of the text on one line, without personal data; empty where the scrubber refuses it."""
+        scrubbed = self._scrub_or_refuse(collection, text)
+        return " ".join(scrubbed.text.split())[:EXCERPT_CHARACTERS] if scrubbed else ""
 
     def embed_many(self, collection: str, texts: Sequence[str]) -> Embedded:
         """Scrub the texts and embed what is left.

@@ -5,6 +5,7 @@ all of them. What does not: the files' syntax (`resources/row_files.py`), the me
 the rules of merging (`resources/merge.py`).
 """
 
+import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,6 +39,17 @@ class Rejection:
 
 
 @dataclass(frozen=True)
+class DeadLetter:
+    """A row that was not taken, as it is kept, but for the row itself."""
+
+    kind: Kind
+    file: str
+    line: int
+    reason: str
+    rejected_at: dt.datetime
+
+
+@dataclass(frozen=True)
 class IntakeReport:
     """What became of a file. `inserted`, `updated` and `unchanged` count documents, of which a file may repeat some."""
 
@@ -59,8 +71,11 @@ class IntakeReport:
         if self.kind in ("posts", "outcomes"):
             lines[0] += f"; {self.snapshots_inserted:,} new observations of metrics"
         if self.rejected:
-            lines.append(f"{self.rejected:,} rows could not be taken; they are in the table ingest_dead_letters:")
+            rows = "1 row" if self.rejected == 1 else f"{self.rejected:,} rows"
+            lines.append(f"{rows} could not be taken, and went to the dead letters:")
             lines += [f"  line {each.line}: {each.reason}" for each in self.first_rejections]
+            if further := self.rejected - len(self.first_rejections):
+                lines.append(f"  and {further:,} more: 'everreach dead-letters' lists them")
         return "\n".join(lines)
 
     @property
@@ -176,6 +191,16 @@ def _visible(value: object) -> str:
     """The text with what Postgres cannot hold made visible: NUL as its symbol, undecodable bytes as escapes."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text[:DEAD_LETTER_CHARS].replace("\0", "\u2400").encode("utf-8", "backslashreplace").decode()
+
+
+def dead_letters(connection: Connection, kind: Kind | None, limit: int) -> list[DeadLetter]:
+    """The newest rows that could not be taken."""
+    rows = connection.execute(
+        "SELECT kind, file, line, reason, rejected_at FROM ingest_dead_letters"
+        " WHERE kind = coalesce(%s, kind) ORDER BY id DESC LIMIT %s",
+        (kind, limit),
+    )
+    return [DeadLetter(*row) for row in rows]
 
 
 def _keep_dead_letters(connection: Connection, kind: Kind, file: str) -> tuple[int, tuple[Rejection, ...]]:

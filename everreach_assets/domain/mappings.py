@@ -227,11 +227,13 @@ class RowMapper:
 
     def __init__(self, kind: Kind, mapping: FileMapping | None, *, platform: str | None = None) -> None:
         self.kind = kind
-        self.mapping = mapping or _identity(kind)
-        self._is_identity = mapping is None
+        self.mapping = mapping or FileMapping()
+        # What the mapping leaves out goes by name: columns after fields, metrics after metrics.
+        self._goes_by_name = not self.mapping.columns
+        self._columns = self.mapping.columns or {field: ColumnRule(columns=[field]) for field in FIELDS[kind]}
         self._zone = ZoneInfo(self.mapping.time_zone) if self.mapping.time_zone else None
         has_metrics = kind in {"posts", "outcomes"}
-        self._metrics = self.mapping.metrics if mapping or not has_metrics else _METRICS_BY_NAME
+        self._metrics = self.mapping.metrics or (self._metrics_by_name() if has_metrics else {})
         for field in (*self.mapping.columns, *self.mapping.constants):
             if field not in FIELDS[kind]:
                 raise InvalidInput(f"mapping: {kind} have no field {field!r}; they have {', '.join(FIELDS[kind])}")
@@ -243,9 +245,14 @@ class RowMapper:
         self._constants = {field: self._constant(field, text) for field, text in self.mapping.constants.items()}
         self._platform = self._agreed_platform(platform)
         self._used_columns = frozenset(
-            [column for rule in self.mapping.columns.values() for column in rule.columns]
+            [column for rule in self._columns.values() for column in rule.columns]
             + [rule.column for rule in self._metrics.values()]
         )
+
+    def _metrics_by_name(self) -> dict[str, MetricRule]:
+        """Every name of a metric, but those of columns that are something else by the mapping."""
+        taken = {column for rule in self.mapping.columns.values() for column in rule.columns}
+        return {name: MetricRule(column=name) for name in (*METRICS, *ALIASES) if name not in taken}
 
     def _constant(self, field: str, text: str) -> str | datetime:
         if not field.endswith("_at"):
@@ -271,15 +278,12 @@ class RowMapper:
             InvalidInput: it names the columns that are missing and those that are there.
         """
         present = f"the file has {', '.join(map(repr, header))}"
-        if not self._is_identity:
-            wanted = {
-                column: f"columns.{field}" for field, each in self.mapping.columns.items() for column in each.columns
-            }
-            for name, rule in self._metrics.items():
-                wanted |= {column: f"metrics.{name}" for column in (rule.column, rule.unless) if column is not None}
-            missing = [f"{key} names column {column!r}" for column, key in wanted.items() if column not in header]
-            if missing:
-                raise InvalidInput(f"mapping: {', '.join(missing)}, which the file lacks; {present}")
+        wanted = {column: f"columns.{field}" for field, each in self.mapping.columns.items() for column in each.columns}
+        for name, rule in self.mapping.metrics.items():
+            wanted |= {column: f"metrics.{name}" for column in (rule.column, rule.unless) if column is not None}
+        missing = [f"{key} names column {column!r}" for column, key in wanted.items() if column not in header]
+        if missing:
+            raise InvalidInput(f"mapping: {', '.join(missing)}, which the file lacks; {present}")
         for field in (ID_FIELD[self.kind], "platform"):
             if not self._can_state(field, header):
                 option = " or the platform with --platform" if field == "platform" else ""
@@ -293,7 +297,7 @@ class RowMapper:
             return True
         if field in self._constants:
             return True
-        return field in header if self._is_identity else field in self.mapping.columns
+        return field in header if self._goes_by_name else field in self._columns
 
     def map(self, row: Mapping[str, object]) -> MappedRow:
         """One row, checked.
@@ -302,7 +306,7 @@ class RowMapper:
             InvalidInput: the reason why this row cannot be taken; it quotes no text of the row.
         """
         fields: dict[str, str | datetime | None] = dict(self._constants)
-        for field, rule in self.mapping.columns.items():
+        for field, rule in self._columns.items():
             fields[field] = self._field(field, rule, row)
         self._check_keys(fields)
         metrics, reason = normalise_metrics(self._stated_metrics(row))
@@ -367,13 +371,6 @@ class RowMapper:
         fields["platform"] = stated or self._platform
         if fields["platform"] is not None or self.kind != "lessons":
             check_platform(fields["platform"] or "")
-
-
-def _identity(kind: Kind) -> FileMapping:
-    return FileMapping(columns={field: ColumnRule(columns=[field]) for field in FIELDS[kind]})
-
-
-_METRICS_BY_NAME = {name: MetricRule(column=name) for name in (*METRICS, *ALIASES)}
 
 
 def _text(field: str, value: object) -> str:

@@ -35,8 +35,8 @@ def check_platform(platform: object) -> str:
     """
     if not isinstance(platform, str) or not PLATFORM_NAME.fullmatch(platform):
         raise InvalidInput(
-            f"platform {str(platform)[:40]!a}: a platform's name is 1 to 32 characters of a-z, 0-9 and _, "
-            "starting with a letter, such as 'facebook' or 'x'"
+            f"platform {str(platform)[:40]!a}: a platform's name is 1 to 32 characters of a-z (no capitals), 0-9 "
+            "and _, starting with a letter, such as 'facebook' or 'x'"
         )
     return platform
 
@@ -47,7 +47,9 @@ def check_post_id(post_id: object) -> str:
     Raises:
         InvalidInput: empty, longer than 95 bytes, or with a character that cannot be printed.
     """
-    if not isinstance(post_id, str) or not post_id:
+    if not isinstance(post_id, str):
+        raise InvalidInput(f"post_id: a text of 1 to 95 bytes is expected, not {type(post_id).__name__}")
+    if not post_id:
         raise InvalidInput("post_id is empty: a post id is a text of 1 to 95 bytes")
     if not post_id.isprintable():  # surrogates are among what cannot be printed, so the encoding below cannot fail
         raise InvalidInput(f"post_id {post_id[:40]!a}: it holds a control or separator character")

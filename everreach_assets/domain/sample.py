@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.mappings import Kind
 
 SEED = 20260630
@@ -343,10 +344,12 @@ def write_sample(folder: Path, seed: int = SEED) -> dict[Kind, Path]:
     """Write the sample as files that `everreach ingest` reads without a mapping; answers their paths.
 
     Args:
-        folder: made where it is missing; files of the same names are replaced.
+        folder: made where it is missing.
         seed: another one gives other posts with the same patterns.
+
+    Raises:
+        InvalidInput: the folder cannot be made, or a file is there that another's might be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     sample = make_sample(seed)
     paths: dict[Kind, Path] = {
         "posts": folder / "posts.csv",
@@ -354,6 +357,12 @@ def write_sample(folder: Path, seed: int = SEED) -> dict[Kind, Path]:
         "prospects": folder / "prospects.csv",
         "lessons": folder / "lessons.jsonl",
     }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"{folder}: {error.strerror}; name a folder that can be written") from error
+    if present := [path.name for path in paths.values() if path.exists()]:
+        raise InvalidInput(f"{folder} has {', '.join(present)} already: name an empty folder")
     _write_csv(paths["posts"], sample.posts)
     _write_jsonl(paths["outcomes"], sample.outcomes)
     _write_csv(paths["prospects"], sample.prospects)

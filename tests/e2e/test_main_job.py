@@ -1,14 +1,18 @@
 """`everreach run` as a person runs it, on the sample and on files of their own, and the commands that come after it."""
 
+import itertools
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from resources.database import Database
-from resources.servers import running_servers
+from resources.servers import embedded_processes, running_servers
 from resources.settings import Settings
 from tests.conftest import free_port
 
@@ -33,6 +37,23 @@ class Commands:
             "VECTOR_BACKEND": backend,
             "CHROMA_PORT": str(self.settings.chroma_port),
         }
+
+    def interrupted(self, number: signal.Signals, *, after: str) -> str:
+        """What `run` printed that got the signal after it had printed a line with those words."""
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("everreach"), "run"],
+            env=self._environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            printed = "".join(itertools.takewhile(lambda line: after not in line, process.stdout))
+            time.sleep(1)
+            process.send_signal(number)
+            printed += process.stdout.read()
+        assert process.returncode != 0
+        return printed
 
     def __call__(self, *arguments: str | Path, expect: int = 0) -> str:
         finished = subprocess.run(
@@ -67,8 +88,8 @@ def test_a_second_run_changes_nothing(everreach: Commands) -> None:
 
 def test_search_finds_posts_and_obeys_the_filter(everreach: Commands) -> None:
     lines = everreach("search", "a question for you", "-n", "3", "--where", '{"platform": "tiktok"}').splitlines()
-    assert len(lines) == 3
-    assert all("tiktok:" in line for line in lines)
+    assert len(lines) == 6  # each with the beginning of its text below
+    assert all("tiktok:" in line for line in lines[::2])
 
 
 def test_a_strategy_is_shown_with_the_posts_that_it_rests_on(everreach: Commands) -> None:
@@ -94,6 +115,19 @@ def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Commands, 
     own = tmp_path / "own.csv"
     own.write_text("post_id,text,account,published_at,views\n1,My own post,me,2026-01-01T00:00:00Z,10\n")
     assert "Among your posts are the 660 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
+
+
+def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_up_none(tmp_path: Path) -> None:
+    commands = Commands(tmp_path / "home", "pgvector")
+    printed = commands.interrupted(signal.SIGHUP, after="build strategies")
+    assert "Traceback" not in printed
+    assert printed.rstrip().endswith("Aborted!")
+    assert embedded_processes(commands.settings) == {}
+    commands.interrupted(signal.SIGKILL, after="build strategies")
+    assert "opens with a question" in commands("run")
+    with running_servers(commands.settings) as addresses, psycopg.connect(addresses.dagster_database_url) as connection:
+        statuses = {status for (status,) in connection.execute("SELECT status FROM runs")}
+    assert statuses <= {"SUCCESS", "FAILURE", "CANCELED"}
 
 
 def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import yaml
 from everreach_assets.monitoring import write_configuration
 from everreach_assets.processes import marked
 from resources.alert_token import token_file
-from resources.servers import PROJECT_FOLDER, end_processes
-from resources.settings import Settings
+from resources.servers import end_processes
+from resources.settings import PROJECT_FOLDER, Settings
 from tests.conftest import free_port, program
 
 EVERREACH = Path(sys.executable).with_name("everreach")

@@ -16,7 +16,7 @@ from everreach_assets.domain.vectors import Document
 from everreach_assets.memory import open_memory
 from resources.database import Database
 from resources.metric_records import Record, record
-from resources.servers import _postgres_binaries
+from resources.servers import postgres_binaries
 from resources.settings import Settings
 from tests.conftest import PostgresServer, database_named
 
@@ -69,8 +69,8 @@ def test_a_backup_restores_every_row_and_the_index_is_made_again(
     assert len(before["vector_embeddings"]) == 50
 
     dump = tmp_path / "everreach.dump"
-    run(_postgres_binaries() / "pg_dump", "--format=custom", f"--file={dump}", database_url)
-    run(_postgres_binaries() / "pg_restore", "--exit-on-error", "--no-owner", f"--dbname={restored_url}", dump)
+    run(postgres_binaries() / "pg_dump", "--format=custom", f"--file={dump}", database_url)
+    run(postgres_binaries() / "pg_restore", "--exit-on-error", "--no-owner", f"--dbname={restored_url}", dump)
     assert rows(restored_url) == before
 
     everreach = Path(sys.executable).with_name("everreach")

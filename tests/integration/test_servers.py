@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from everreach_assets.domain.errors import Unavailable
+from everreach_assets.supervisor import clean_data
 from resources.servers import (
     Addresses,
     answers_http,
@@ -91,6 +92,21 @@ def test_the_last_user_stops_the_servers_and_no_earlier_one_does(postgres_only: 
         assert embedded_processes(postgres_only) == before
         assert stop_unused_servers(postgres_only) == []
     assert embedded_processes(postgres_only) == {}
+
+
+def test_data_are_deleted_where_the_settings_say_and_never_under_a_command_that_uses_them(
+    postgres_only: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_servers(postgres_only):
+        with pytest.raises(Unavailable, match="still uses Postgres, so no data was deleted"):
+            clean_data(postgres_only)
+        assert "Nothing is running" not in capsys.readouterr().out
+        assert (postgres_only.home / "postgres").is_dir()
+    assert clean_data(postgres_only) == 0
+    assert not postgres_only.home.exists()
+    assert str(postgres_only.home) in capsys.readouterr().out
+    assert clean_data(postgres_only) == 0
+    assert "There is no data" in capsys.readouterr().out
 
 
 def test_two_starters_at_once_share_one_start(settings: Settings) -> None:

@@ -67,7 +67,7 @@ def fault_of(arguments: list[str]) -> str:
         command = command.commands[rest.pop(0)]
     options = {name for each in command.params if isinstance(each, click.Option) for name in each.opts} | {"--help"}
     unknown = [argument for argument in rest if argument.startswith("-") and argument not in options]
-    if unknown:
+    if unknown and not command.context_settings.get("ignore_unknown_options"):  # those are another program's
         return f"{unknown[0]!r} is no option of {command.name}"
     choices = [each.type for each in command.params if isinstance(each, click.Argument)][:1]
     if rest and choices and isinstance(choices[0], click.Choice):

@@ -248,3 +248,20 @@ def test_no_text_breaks_the_reading_of_times(text: str, time_format: str | None)
         assert parse_time(text, zone=ZoneInfo("America/New_York"), time_format=time_format).tzinfo is UTC
     except InvalidInput as error:
         assert "not a time" in str(error)  # noqa: PT017 - either outcome is right
+
+
+BY_NAME = {"platform": "x", "post_id": "7", "text": "a text", "likes": "3"}
+
+
+@pytest.mark.parametrize("content", [{}, {"encoding": "latin-1"}, {"time_zone": "UTC"}, {"constants": {"niche": "a"}}])
+def test_what_a_mapping_leaves_out_goes_by_name(content: dict[str, object]) -> None:
+    row = RowMapper("posts", FileMapping.model_validate(content)).map(BY_NAME)
+    assert (row.fields["post_id"], row.fields["text"], row.metrics) == ("7", "a text", {"likes": 3})
+
+
+def test_metrics_go_by_name_beside_columns_that_do_not_and_a_column_is_one_thing_only() -> None:
+    columns = {"post_id": "id", "platform": "where"}
+    row = mapper(columns=columns).map({"id": "7", "where": "x", "likes": "3"})
+    assert row.metrics == {"likes": 3}
+    row = mapper(columns=columns | {"niche": "likes"}).map({"id": "7", "where": "x", "likes": "3"})
+    assert (row.fields["niche"], row.metrics) == ("3", {})

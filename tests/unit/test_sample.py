@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.mappings import RowMapper
 from everreach_assets.domain.sample import (
     ACCOUNTS,
@@ -116,6 +117,16 @@ def test_the_files_are_the_same_bytes_each_time_and_need_no_mapping(tmp_path: Pa
         reader = csv.DictReader(file)
         rows = [RowMapper("posts", None).map(row) for row in reader]
     assert all(row.metrics and row.attributes == {"synthetic": "yes"} for row in rows)
+
+
+def test_a_file_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "posts.csv").write_text("mine")
+    with pytest.raises(InvalidInput, match=r"posts\.csv already"):
+        write_sample(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["posts.csv"]
+    assert (tmp_path / "posts.csv").read_text() == "mine"
+    with pytest.raises(InvalidInput, match="name a folder that can be written"):
+        write_sample(tmp_path / "posts.csv" / "folder")
 
 
 def test_another_seed_gives_another_sample_with_the_same_people_rules() -> None:

@@ -53,10 +53,39 @@ def test_a_variable_wins_over_the_file_and_an_empty_one_does_not(
 
 def test_the_home_does_not_move_with_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = Settings(_env_file=None)
-    home = settings.home
-    monkeypatch.chdir("/")
-    assert settings.home == home == tmp_path / ".everreach"
+    assert Settings(_env_file=None).home == EXAMPLE.parent / ".everreach"
+    assert Settings(_env_file=None, everreach_home=Path("mine")).home == EXAMPLE.parent / "mine"
+    assert Settings(_env_file=None, everreach_home=tmp_path).home == tmp_path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "mysql://bob:s3cretpw@db.example/x",
+        "postgresql://bob:s3%zzcretpw@localhost:5999/x",
+        "postgresql://bob:s3cre tpw@localhost/x",
+        "host=127.0.0.1 port=5999 password=s3cretpw user=bob",
+        "postgresql://bob:s3cretp@w@127.0.0.1:5999/x",
+        "postgresql://bob:s3cr#etpw@127.0.0.1:5999/x",
+        "postgresql://bob:s3cretpw@localhost:notaport/x",
+        "s3cretpw",
+    ],
+)
+@pytest.mark.parametrize("name", ["everreach_database_url", "everreach_dagster_database_url"])
+def test_an_address_that_is_none_is_refused_and_no_part_of_it_is_repeated(name: str, address: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None, **{name: SecretStr(address)})  # type: ignore[arg-type]
+    (problem,) = caught.value.errors()
+    assert "postgresql://user:password@host:port/database" in problem["msg"]
+    assert not re.search(r"s3|tpw|w@127|notaport", problem["msg"])
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://bob:s3cret%40pw@db.example:5432/x?sslmode=require", "postgresql://postgres@/x?host=%2Ftmp%2Fa"],
+)
+def test_an_address_of_a_server_or_a_socket_is_taken(address: str) -> None:
+    assert Settings(_env_file=None, everreach_database_url=SecretStr(address)).database_url() == address
 
 
 def test_secrets_are_not_shown() -> None:
