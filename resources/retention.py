@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from everreach_assets.domain.retention import Counts, PlanItem, RetentionPolicy
+from resources import vector_store
 from resources.database import Connection
 from resources.metric_records import Record, record, replace_gauges
 
@@ -471,12 +472,12 @@ def note_success(connection: Connection) -> None:
 
 
 def known_targets(connection: Connection, collection: str, indexes: Sequence[str]) -> list[str]:
-    """Who is told of a purge: the indexes in force, and every other target that the ledger knows for the collection.
+    """Who is told of a purge: the indexes in force, the cloud, and every other target that the ledger knows.
 
     An index that answers no longer, since another backend was chosen, may still hold what was purged.
     """
     known = connection.execute("SELECT DISTINCT target FROM vector_deliveries WHERE collection = %s", (collection,))
-    return sorted({*indexes, *(target for (target,) in known)})
+    return sorted({*vector_store.ledger_targets(collection, indexes), *(target for (target,) in known)})
 
 
 def eligible(connection: Connection, policy: RetentionPolicy, plan: Plan, collection: str) -> list[str]:
@@ -559,12 +560,7 @@ def delete_expired(
             ), people AS (
                 DELETE FROM prospects USING expired
                 WHERE %(collection)s = %(prospects)s AND prospects.prospect_id = expired.doc_id
-            ), noted AS (
-                INSERT INTO vector_deliveries (target, collection, doc_id, rev, is_deleted)
-                SELECT target, %(collection)s, doc_id, rev, true
-                FROM expired CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
-                ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = true
-            ), marked AS (
+            ), noted AS ({noted}), marked AS (
                 INSERT INTO retention_tombstones (collection, doc_id, receipt_id)
                 SELECT %(collection)s, doc_id, %(receipt_id)s FROM expired
                 ON CONFLICT (collection, doc_id) DO UPDATE SET receipt_id = excluded.receipt_id, purged_at = now()
@@ -572,7 +568,7 @@ def delete_expired(
             UPDATE retention_receipts SET purged = purged + (SELECT count(*) FROM expired)
             WHERE receipt_id = %(receipt_id)s RETURNING (SELECT count(*) FROM expired)
             """
-        ).format(eligible=query),
+        ).format(eligible=query, noted=vector_store.noted("expired", is_deletion=True)),
         parameters | {"prospects": PROSPECTS.name, "targets": list(targets), "receipt_id": receipt.receipt_id},
     ).fetchone()
     purged = int(row[0]) if row else 0
@@ -706,23 +702,22 @@ def restore(
         "targets": list(targets),
     }
     connection.execute(
-        """
-        WITH written AS (
-            INSERT INTO vector_embeddings
-                (id, collection, doc_id, embedding, metadata, created_at, updated_at, space_id, text_sha256,
-                 scrubber_version)
-            SELECT (vector ->> 'id')::uuid, %(collection)s, line ->> 'doc_id', embedding, vector -> 'metadata',
-                   (vector ->> 'created_at')::timestamptz, (vector ->> 'updated_at')::timestamptz,
-                   vector ->> 'space_id', (vector ->> 'text_sha256')::bytea, vector ->> 'scrubber_version'
-            FROM unnest(%(lines)s::jsonb[], %(embeddings)b::vector[]) AS given (line, embedding),
-                 LATERAL (SELECT line -> 'vector' AS vector) AS parts
-            RETURNING doc_id, rev
-        )
-        INSERT INTO vector_deliveries (target, collection, doc_id, rev)
-        SELECT target, %(collection)s, doc_id, rev
-        FROM written CROSS JOIN unnest(%(targets)s::text[]) AS target ORDER BY doc_id COLLATE "C"
-        ON CONFLICT (target, collection, doc_id) DO UPDATE SET rev = excluded.rev, is_deleted = false
-        """,
+        sql.SQL(
+            """
+            WITH written AS (
+                INSERT INTO vector_embeddings
+                    (id, collection, doc_id, embedding, metadata, created_at, updated_at, space_id, text_sha256,
+                     scrubber_version)
+                SELECT (vector ->> 'id')::uuid, %(collection)s, line ->> 'doc_id', embedding, vector -> 'metadata',
+                       (vector ->> 'created_at')::timestamptz, (vector ->> 'updated_at')::timestamptz,
+                       vector ->> 'space_id', (vector ->> 'text_sha256')::bytea, vector ->> 'scrubber_version'
+                FROM unnest(%(lines)s::jsonb[], %(embeddings)b::vector[]) AS given (line, embedding),
+                     LATERAL (SELECT line -> 'vector' AS vector) AS parts
+                RETURNING doc_id, rev
+            )
+            {noted}
+            """
+        ).format(noted=vector_store.noted("written")),
         parameters,
     )
     if receipt.collection == PROSPECTS.name:

@@ -358,7 +358,7 @@ def test_what_the_index_has_not_acknowledged_is_purged_all_the_same(
         " SELECT 'chroma', collection, doc_id, rev FROM vector_embeddings"
     )
     expired.plan_and_purge()
-    removals = expired.run("SELECT doc_id FROM vector_deliveries WHERE is_deleted ORDER BY 1")
+    removals = expired.run("SELECT doc_id FROM vector_deliveries WHERE is_deleted AND target = 'chroma' ORDER BY 1")
     assert [doc_id for (doc_id,) in removals] == expired.tombstones()
     newest = expired.run("SELECT max(rev) FROM vector_embeddings")[0][0]
     assert expired.run("SELECT count(*) FROM vector_deliveries WHERE is_deleted AND rev <= %s", newest) == [(0,)]
@@ -381,14 +381,24 @@ def test_a_purge_reaches_the_index_and_every_target_that_the_ledger_knows(
     assert index._client.get_collection(CONTENT.name, embedding_function=None).get()["ids"] == ["x:new"]
     assert store.vector_db.check_index(CONTENT.name).is_whole
     assert store.run(
-        "SELECT target, doc_id, is_deleted, acked_rev IS DISTINCT FROM rev FROM vector_deliveries ORDER BY 1, 2"
+        "SELECT target, doc_id, is_deleted, acked_rev IS DISTINCT FROM rev FROM vector_deliveries"
+        " WHERE target <> 'cloud' ORDER BY 1, 2"
     ) == [("chroma", "x:new", False, False), ("elsewhere", "x:new", False, False), ("elsewhere", "x:old", True, True)]
     store.restore(store.archive_of(report))
     assert sorted(index._client.get_collection(CONTENT.name, embedding_function=None).get()["ids"]) == [
         "x:new",
         "x:old",
     ]
-    assert store.run("SELECT is_deleted FROM vector_deliveries WHERE doc_id = 'x:old'") == [(False,), (False,)]
+    assert store.run("SELECT DISTINCT is_deleted FROM vector_deliveries WHERE doc_id = 'x:old'") == [(False,)]
+
+
+def test_the_cloud_is_told_of_a_purge_even_of_what_it_had_refused_and_of_people_never(expired: Store) -> None:
+    expired.run("UPDATE vector_deliveries SET attempts = 9, error_class = 'refused', dead_since = now()")
+    expired.plan_and_purge()
+    assert expired.run(
+        "SELECT doc_id, attempts, dead_since FROM vector_deliveries WHERE target = 'cloud' AND is_deleted ORDER BY 1"
+    ) == [(f"x:p{number}", 0, None) for number in range(4)]
+    assert expired.run("SELECT 1 FROM vector_deliveries WHERE collection = %s", PROSPECTS.name) == []
 
 
 def test_an_index_that_does_not_answer_costs_an_error_and_is_told_by_the_next_call(
