@@ -23,6 +23,7 @@ import yaml
 from resources.database import Database
 from resources.metric_records import Record, record
 from resources.servers import end_processes
+from resources.settings import PROJECT_FOLDER
 from tests.conftest import free_port, program
 from tests.dispatch_server import Answer, DispatchServer
 
@@ -33,7 +34,7 @@ MONITORING = """
 import sys
 from pathlib import Path
 from everreach_assets import monitoring
-from resources.settings import PROJECT_FOLDER, Settings
+from resources.settings import Settings
 sys.exit(monitoring.run(Settings(_env_file=None), folder=Path(sys.argv[1])))
 """
 COST_ALERTS = {"CloudCostApproachingCap", "EverReachCloudCostCapExceeded"}
