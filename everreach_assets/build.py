@@ -39,9 +39,10 @@ def database_resource(_: dg.InitResourceContext) -> Iterator[Database]:
 
 
 @dg.resource(required_resource_keys={"database"})
-def embedder_resource(context: dg.InitResourceContext) -> Embedder:
+def embedder_resource(context: dg.InitResourceContext) -> Iterator[Embedder]:
     """Scrubs and embeds."""
-    return open_embedder(Settings(), context.resources.database)
+    with contextlib.closing(open_embedder(Settings(), context.resources.database)) as embedder:
+        yield embedder
 
 
 @dg.resource(required_resource_keys={"database", "embedder"})

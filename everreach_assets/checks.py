@@ -57,7 +57,24 @@ def _every_vector_is_in_the_index(collection: str) -> dg.AssetChecksDefinition:
     return check
 
 
-index_checks = [_every_vector_is_in_the_index(name) for name in COLLECTIONS]
+RECALL_SAMPLE = 50
+LEAST_RECALL = 0.99
+
+
+def _every_sampled_vector_finds_itself(collection: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=["vectors", collection], name="every_sampled_vector_finds_itself")
+    def check(vector_db: dg.ResourceParam[VectorDB]) -> dg.AssetCheckResult:
+        """The index answers with a vector when it is asked for just that vector (99 of 100 at least)."""
+        found, asked = vector_db.self_recall(collection, RECALL_SAMPLE)
+        return dg.AssetCheckResult(passed=found >= LEAST_RECALL * asked, metadata={"found": found, "asked": asked})
+
+    return check
+
+
+index_checks = [
+    *(_every_vector_is_in_the_index(name) for name in COLLECTIONS),
+    *(_every_sampled_vector_finds_itself(name) for name in COLLECTIONS),
+]
 
 
 def _the_cloud_equals_what_may_leave(collection: str) -> dg.AssetChecksDefinition:

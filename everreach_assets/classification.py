@@ -35,11 +35,12 @@ def classify_new_outcomes(database: Database) -> ClassificationReport:
     with database.connection() as connection:
         pending = outcome_rows.unlabelled(connection, CLASSIFIER_VERSION)
     changes = [_classify_platform(database, platform) for platform in pending]
-    with database.connection() as connection:
+    with database.transaction() as connection:
         labels = outcome_rows.label_counts(connection)
+        outcome_rows.record_flop_rates(connection)
     return ClassificationReport(
         new_snapshots=sum(pending.values()),
-        changed=sum(each.changed for each in changes),
+        changed=sum(sum(each.changed.values()) for each in changes),
         unchanged=sum(each.unchanged for each in changes),
         labels=labels,
     )

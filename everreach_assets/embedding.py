@@ -4,16 +4,19 @@ What belongs here: their order. What does not: the statements (`resources/docume
 (`resources/embedder.py`), the index (`resources/vector_db.py`).
 """
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from everreach_assets.domain.collections import OUTCOMES
+from everreach_assets.domain.metric_catalogue import VALUE_SETS
 from everreach_assets.domain.vectors import Document
 from resources import documents
-from resources.database import Database
+from resources.database import Connection, Database
 from resources.documents import Scope
 from resources.embedder import Embedder
+from resources.metric_records import Record, record, replace_gauges
 from resources.vector_db import VectorDB
 
 BATCH_DOCUMENTS = 1_000
@@ -53,6 +56,73 @@ class EmbeddingReport:
         return f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
 
 
+class RunCounts:
+    """What an embedding run counts: a batch's part in the transaction that stores the batch."""
+
+    def __init__(self, collection: str, *, remaining: int) -> None:
+        self._labels = {"collection": collection}
+        self._collection = collection
+        self._remaining = remaining
+        self._started_at = 0.0
+        self._unrecorded: Counter[str] = Counter()
+        self.redactions: Counter[str] = Counter()
+
+    def batch_started(self, started_at: float, redactions: Mapping[str, int]) -> None:
+        """Note a batch that was scrubbed and embedded, and will be stored next."""
+        self._started_at = started_at
+        self._unrecorded.update(redactions)
+        self.redactions.update(redactions)
+
+    def record_batch(self, connection: Connection, embedded: int) -> None:
+        """Count the batch that this transaction stores."""
+        self._remaining = max(0, self._remaining - embedded)
+        record(
+            connection,
+            [
+                rows_of(self._collection, "embedded", embedded),
+                Record("everreach_backfill_remaining_rows", self._remaining, self._labels),
+                Record("everreach_backfill_batch_duration_seconds", time.monotonic() - self._started_at, self._labels),
+                *self._taken_redactions(),
+            ],
+        )
+
+    def record_end(self, connection: Connection, *, unchanged: int, not_embedded: int) -> None:
+        """Count what the run came upon and did not embed."""
+        record(
+            connection,
+            [
+                rows_of(self._collection, "unchanged", unchanged),
+                rows_of(self._collection, "not_embedded", not_embedded),
+                Record("everreach_backfill_remaining_rows", 0, self._labels),
+                Record("everreach_vector_index_null_count", not_embedded, self._labels),
+                *self._taken_redactions(),
+            ],
+        )
+
+    def _taken_redactions(self) -> list[Record]:
+        taken, self._unrecorded = self._unrecorded, Counter()
+        return [
+            Record("everreach_pii_redactions_total", spans, {"entity": entity})
+            for entity, spans in taken.items()
+            if entity in REDACTIONS
+        ]
+
+
+REDACTIONS = frozenset(VALUE_SETS["redaction"])  # a text that the scrubber refused is not a span
+
+
+def rows_of(collection: str, status: str, documents: int) -> Record:
+    """Documents that a run came upon, by what became of them."""
+    return Record("everreach_backfill_rows_total", documents, {"collection": collection, "status": status})
+
+
+def record_index_size(connection: Connection, collection: str, backend: str, vectors: int) -> None:
+    """Note what the index holds; of a backend that answered before, nothing is said any longer."""
+    of_collection = {"collection": collection}
+    size = Record("everreach_vector_index_size", vectors, of_collection | {"backend": backend})
+    replace_gauges(connection, size.metric, [size], within=of_collection)
+
+
 def embed_collection(
     collection: str, *, database: Database, embedder: Embedder, vector_db: VectorDB
 ) -> EmbeddingReport:
@@ -70,19 +140,27 @@ def embed_collection(
         documents.admit_arrivals(connection, scope)
         metadata_changed = documents.refresh_metadata(connection, scope)
         total, pending = documents.count(connection, scope)
-    redactions: Counter[str] = Counter()
+        record(connection, [rows_of(collection, "deleted", deleted)])
+    counts = RunCounts(collection, remaining=pending)
     if collection == OUTCOMES.name:
         with vector_db.loading(collection, pending), documents.comparison(database) as connection:
             embedded = documents.copy_from_content(connection, scope)
+            record(connection, [rows_of(collection, "embedded", embedded)])
         if embedded < pending:  # retention keeps outcomes for longer than the vectors of their posts
-            batches = _embedded_batches(scope, database, embedder, redactions, only_of_purged_posts=True)
-            embedded += vector_db.upsert_stream(collection, batches, new=0)
+            batches = _embedded_batches(scope, database, embedder, counts, only_of_purged_posts=True)
+            embedded += vector_db.upsert_stream(collection, batches, new=0, on_stored=counts.record_batch)
     else:
-        batches = _embedded_batches(scope, database, embedder, redactions)
-        embedded = vector_db.upsert_stream(collection, batches, new=pending)
+        batches = _embedded_batches(scope, database, embedder, counts)
+        embedded = vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
     if embedded < pending:
         with documents.comparison(database) as connection:
-            deleted += documents.delete_outdated(connection, scope)
+            outdated = documents.delete_outdated(connection, scope)
+            record(connection, [rows_of(collection, "deleted", outdated)])
+        deleted += outdated
+    mended = vector_db.catch_up(collection)
+    with database.transaction() as connection:
+        counts.record_end(connection, unchanged=total - pending, not_embedded=pending - embedded)
+        record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
     return EmbeddingReport(
         collection=collection,
         space=str(embedder.space_of(collection)),
@@ -92,8 +170,8 @@ def embed_collection(
         not_embedded=pending - embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
-        mended_in_index=vector_db.catch_up(collection),
-        redactions=dict(redactions),
+        mended_in_index=mended,
+        redactions=dict(counts.redactions),
     )
 
 
@@ -101,14 +179,15 @@ def _embedded_batches(
     scope: Scope,
     database: Database,
     embedder: Embedder,
-    redactions: Counter[str],
+    counts: RunCounts,
     *,
     only_of_purged_posts: bool = False,
 ) -> Iterator[list[Document]]:
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
+            start = time.monotonic()
             result = embedder.embed_many(scope.collection, [each.text for each in batch])
-            redactions.update(result.redactions)
+            counts.batch_started(start, result.redactions)
             yield [
                 Document(each.doc_id, vector, each.metadata, each.text_sha256, scope.scrubber_version)
                 for each, vector in zip(batch, result.vectors, strict=True)

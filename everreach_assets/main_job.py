@@ -99,7 +99,7 @@ def run(
         with steps.step("build strategies"):
             _build_strategies(definitions, instance, database)
         with steps.step("search"):
-            embedder = open_embedder(settings, database)
+            embedder = stack.enter_context(contextlib.closing(open_embedder(settings, database)))
             vector_db = stack.enter_context(contextlib.closing(open_vector_db(settings, database, embedder)))
             similar = _similar_posts(query, embedder, vector_db)
         if posts:

@@ -12,6 +12,7 @@ from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider
 from resources.hosts import refuse_foreign_hosts
+from resources.provider_calls import ProviderCalls
 from resources.servers import running_servers
 from resources.settings import Settings
 from resources.vector_db import VectorDB, open_index
@@ -37,10 +38,12 @@ def open_memory(settings: Settings) -> Iterator[Memory]:
     """
     with running_servers(settings) as addresses:
         found = addresses.applied_to(settings)
-        with open_database(found) as database:
-            embedder = open_embedder(found, database)
-            with contextlib.closing(open_vector_db(found, database, embedder)) as vector_db:
-                yield Memory(found, database, embedder, vector_db)
+        with (
+            open_database(found) as database,
+            contextlib.closing(open_embedder(found, database)) as embedder,
+            contextlib.closing(open_vector_db(found, database, embedder)) as vector_db,
+        ):
+            yield Memory(found, database, embedder, vector_db)
 
 
 def open_database(settings: Settings) -> Database:
@@ -54,9 +57,11 @@ def open_database(settings: Settings) -> Database:
 
 
 def open_embedder(settings: Settings, database: Database) -> Embedder:
-    """The embedder that the settings choose; it knows the names of the prospects."""
+    """The embedder that the settings choose; it knows the names of the prospects. The caller closes it."""
+    calls = ProviderCalls(database, settings.embedding_daily_quota)
     with database.connection() as connection:
-        return Embedder(open_provider(settings), prospects.names(connection))
+        names = prospects.names(connection)
+    return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
 
 
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:

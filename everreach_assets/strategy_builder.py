@@ -54,6 +54,7 @@ def rebuild_strategy(
         fresh = strategy_rows.new_labelled_outcomes(connection, platform)
         new_posts = len({post_id for _, post_id in fresh})
         if new_posts < max(minimum_new_outcomes, 1):
+            strategy_rows.record_rebuild(connection, platform, "unchanged")
             return Rebuild(strategy_rows.strategy_in_force(connection, platform), new_posts, is_rebuilt=False)
         outcomes = [
             dataclasses.replace(each, text=embedder.scrub(CONTENT.name, each.text).text)
@@ -72,6 +73,7 @@ def rebuild_strategy(
             new_outcomes=new_posts,
             builder_version=rules.BUILDER_VERSION,
         )
+        strategy_rows.record_rebuild(connection, platform, "rebuilt")
     return Rebuild(stored, new_posts, is_rebuilt=True)
 
 

@@ -6,7 +6,7 @@ does not belong here: storing the vectors (`vector_db.py`).
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from everreach_assets.domain.collections import (
@@ -22,7 +22,7 @@ from everreach_assets.domain.errors import InvalidInput, Refused
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
-from resources.providers import EmbeddingProvider, LocalHashingProvider, OpenAIProvider
+from resources.providers import CallLog, EmbeddingProvider, LocalHashingProvider, OpenAIProvider
 from resources.settings import Settings
 
 EXCERPT_CHARACTERS = 90
@@ -47,16 +47,31 @@ class Embedder:
     Args:
         provider: for the collections that may reach one.
         known_names: of people, to be scrubbed wherever they stand.
+        on_call: is told of the calls of the local provider that embeds what no other may see.
+        on_close: writes what `on_call` still holds.
     """
 
     scrubber_version = SCRUBBER_VERSION
 
-    def __init__(self, provider: EmbeddingProvider | None = None, known_names: Iterable[str] = ()) -> None:
-        self._local = LocalHashingProvider()
+    def __init__(
+        self,
+        provider: EmbeddingProvider | None = None,
+        known_names: Iterable[str] = (),
+        *,
+        on_call: CallLog | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._on_close = on_close
+        self._local = LocalHashingProvider(on_call)
         self._provider = provider or self._local
         names = list(known_names)
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
+
+    def close(self) -> None:
+        """Write what was counted and is not written yet."""
+        if self._on_close:
+            self._on_close()
 
     def _provider_for(self, collection: Collection) -> EmbeddingProvider:
         return self._provider if collection.allows(Sink.EMBEDDING_PROVIDER) else self._local
@@ -123,14 +138,14 @@ class Embedder:
         return vector
 
 
-def open_provider(settings: Settings) -> EmbeddingProvider:
+def open_provider(settings: Settings, on_call: CallLog | None = None) -> EmbeddingProvider:
     """The provider that the settings choose: OpenAI where a key is set, else the local one.
 
     Raises:
         InvalidInput: OpenAI is chosen without a key.
     """
     if not settings.uses_openai:
-        return LocalHashingProvider()
+        return LocalHashingProvider(on_call)
     if settings.openai_api_key is None:
         raise InvalidInput("EMBEDDING_PROVIDER=openai needs OPENAI_API_KEY")
     return OpenAIProvider(
@@ -140,4 +155,5 @@ def open_provider(settings: Settings) -> EmbeddingProvider:
         width=settings.embedding_width,
         timeout_seconds=settings.embedding_timeout_seconds,
         deadline_seconds=settings.embedding_deadline_seconds,
+        on_call=on_call,
     )

@@ -7,6 +7,7 @@ the rules of merging (`resources/merge.py`).
 
 import datetime as dt
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from psycopg import sql
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.mappings import FIELDS, KINDS, FileMapping, Kind, RowMapper
 from resources.database import Connection, Database
+from resources.intake_metrics import record_intake
 from resources.merge import LESSONS, POSTS, PROSPECTS, DocumentTable, merge_staged
 from resources.posts import append_snapshots
 from resources.row_files import Record, RowFile
@@ -116,6 +118,7 @@ def ingest_file(
     """
     if kind not in KINDS:
         raise InvalidInput(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+    start = time.monotonic()
     mapper = RowMapper(kind, mapping, platform=platform)
     encoding, delimiter = mapper.mapping.encoding, mapper.mapping.delimiter
     with RowFile(path, encoding=encoding, delimiter=delimiter) as file, database.transaction() as connection:
@@ -123,6 +126,7 @@ def ingest_file(
         merged = merge_staged(connection, TABLES[kind])
         snapshots = append_snapshots(connection) if kind in {"posts", "outcomes"} else []
         rejected, first_rejections = _keep_dead_letters(connection, kind, path.name)
+        record_intake(connection, kind, rows, rejected=rejected, seconds=time.monotonic() - start)
     return IntakeReport(
         kind=kind,
         file=path.name,

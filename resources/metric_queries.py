@@ -75,7 +75,7 @@ QUERIES: tuple[MetricQuery, ...] = (
         SELECT known.value AS service, coalesce(usd, 0) AS value
         FROM metric_label_values AS known
         LEFT JOIN cloud_cost_months AS spent
-            ON spent.service = known.value AND spent.month = date_trunc('month', now())::date
+            ON spent.service = known.value AND spent.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
         WHERE known.value_set = 'cloud_service'
         """,
     ),
@@ -108,6 +108,17 @@ QUERIES: tuple[MetricQuery, ...] = (
         SELECT kind AS source, (SELECT count(*) FROM (
             SELECT FROM ingest_dead_letters AS letters WHERE letters.kind = kinds.kind LIMIT 10000) AS counted) AS value
         FROM unnest(ARRAY['posts', 'outcomes', 'prospects', 'lessons']) AS kinds (kind)
+        """,
+    ),
+    MetricQuery(
+        "embedding",
+        "everreach_embedding_daily_calls",
+        """
+        SELECT known.value AS provider, coalesce(calls, 0) AS value
+        FROM metric_label_values AS known
+        LEFT JOIN embedding_call_days AS made
+            ON made.provider = known.value AND made.day = (now() AT TIME ZONE 'UTC')::date
+        WHERE known.value_set = 'provider' AND known.value <> 'other'
         """,
     ),
     MetricQuery(

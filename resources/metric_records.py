@@ -8,6 +8,7 @@ Two ways to record, and which is right:
 - *spending* (calls, tokens, money) at once and by itself, so that it is counted also where the work is rolled back.
 """
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,9 +82,17 @@ def record(connection: Connection, records: Sequence[Record], *, record_id: str 
     return bool(row and row[0])
 
 
-def replace_gauges(connection: Connection, metric: str, values: Sequence[Record]) -> None:
-    """Set the gauge for these labels and forget it for all others, in the transaction of the connection."""
-    connection.execute("DELETE FROM metric_gauges WHERE metric = %s", (metric,))
+def replace_gauges(
+    connection: Connection, metric: str, values: Sequence[Record], *, within: Mapping[str, str] | None = None
+) -> None:
+    """Set the gauge for these labels and forget it for all others, in the transaction of the connection.
+
+    Args:
+        within: of the others, only those with these labels are forgotten.
+    """
+    connection.execute(
+        "DELETE FROM metric_gauges WHERE metric = %s AND labels @> %s", (metric, Jsonb(dict(within or {})))
+    )
     if values:
         record(connection, values)
 
@@ -177,6 +186,21 @@ def stored(connection: Connection) -> list[Sample]:
         for each in samples
         if each.metric in CATALOGUE and each.labels.keys() == CATALOGUE[each.metric].labels.keys()
     ]
+
+
+def cursor_position(connection: Connection, name: str) -> dt.datetime | None:
+    """How far a watcher of that name has come; None where it has not begun."""
+    row = connection.execute("SELECT position FROM metric_cursors WHERE name = %s", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def move_cursor(connection: Connection, name: str, position: dt.datetime) -> None:
+    """Note how far the watcher has come; of two watchers, the one that is farther counts."""
+    connection.execute(
+        "INSERT INTO metric_cursors AS known (name, position) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE"
+        " SET position = greatest(known.position, excluded.position)",
+        (name, position),
+    )
 
 
 def publish_catalogue(connection: Connection) -> None:

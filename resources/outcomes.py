@@ -1,17 +1,24 @@
 """Snapshots to label, and the history of labels. How a label is found does not belong here (`domain/outcomes.py`)."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from everreach_assets.domain.outcomes import Classification, ObservedPost
 from resources.database import Connection
+from resources.metric_records import Record, record, replace_gauges
 
 
 @dataclass(frozen=True)
 class LabelChanges:
-    """What writing labels did: `changed` posts have a new row in their history, `unchanged` keep the one they had."""
+    """What writing labels did.
 
-    changed: int
+    Attributes:
+        changed: posts with a new row in their history, by their new label.
+        unchanged: posts that keep the row they had.
+    """
+
+    changed: Mapping[str, int]
     unchanged: int
 
 
@@ -122,7 +129,48 @@ def write_labels(
         """,
         {"platform": platform, "snapshots": list(snapshots)},
     )
-    return LabelChanges(len(changed), len(classifications) - len(changed))
+    labels: Counter[str] = Counter(each.label for each in changed)
+    record(
+        connection,
+        [
+            Record("everreach_posts_classified_total", posts, {"platform": platform, "classification": label})
+            for label, posts in labels.items()
+        ],
+    )
+    return LabelChanges(labels, len(classifications) - len(changed))
+
+
+FLOP_WINDOW_DAYS = 30
+
+
+def record_flop_rates(connection: Connection) -> None:
+    """Note the share of flops among the posts of the last days that could be compared, by platform and niche.
+
+    A post is of its day of publication, or where that is unknown, of the day on which it was first seen.
+    """
+    rows = connection.execute(
+        """
+        SELECT coalesce(platforms.value, 'other') AS platform, coalesce(niches.value, 'other') AS niche, count(*),
+               count(*) FILTER (WHERE labels.label = 'flop')
+        FROM outcome_labels AS labels
+        JOIN actp_feedback_posts AS posts USING (platform, post_id)
+        LEFT JOIN metric_label_values AS platforms
+            ON platforms.value_set = 'platform' AND platforms.value = posts.platform
+        LEFT JOIN metric_label_values AS niches ON niches.value_set = 'niche' AND niches.value = lower(posts.niche)
+        WHERE labels.superseded_at IS NULL AND labels.label <> 'insufficient_data'
+            AND coalesce(posts.published_at, posts.first_seen_at) >= now() - %s * interval '1 day'
+        GROUP BY 1, 2
+        """,
+        (FLOP_WINDOW_DAYS,),
+    ).fetchall()
+    for metric, values in (
+        ("everreach_flop_rate", [flops / posts for *_, posts, flops in rows]),
+        ("everreach_flop_window_posts", [posts for *_, posts, _ in rows]),
+    ):
+        labels = [{"platform": platform, "niche": niche} for platform, niche, *_ in rows]
+        replace_gauges(
+            connection, metric, [Record(metric, value, each) for value, each in zip(values, labels, strict=True)]
+        )
 
 
 def label_counts(connection: Connection) -> dict[str, dict[str, int]]:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from everreach_assets.domain.posts import Outcome, RecordedOutcome
 from resources.database import SQL_FOLDER, Connection, Database
+from resources.intake_metrics import record_intake
 from resources.merge import POSTS, merge_staged
 
 _ONE_ROW = """staged AS (
@@ -33,6 +34,7 @@ def record_outcome(database: Database, outcome: Outcome) -> RecordedOutcome:
     with database.transaction() as connection:
         merge_staged(connection, POSTS, staged=_ONE_ROW, values=values)
         appended = append_snapshots(connection, staged=_ONE_ROW, values=values)
+        record_intake(connection, "api", 1)
         if appended:
             return RecordedOutcome(appended[0], is_new=True)
         row = connection.execute(

@@ -12,7 +12,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,6 +25,29 @@ from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Vector
+
+LOCAL = "local"
+"""The provider that runs in this process: it costs nothing and has no quota."""
+
+
+@dataclass(frozen=True)
+class ProviderCall:
+    """One attempt to have texts embedded, whatever came of it.
+
+    Attributes:
+        seconds: from the request to its answer.
+        tokens: that the provider charges for.
+        error: the class of the error, None where there was none.
+    """
+
+    provider: str
+    model: str
+    seconds: float
+    tokens: int = 0
+    error: str | None = None
+
+
+CallLog = Callable[[ProviderCall], None]
 
 
 class EmbeddingProvider(Protocol):
@@ -42,15 +66,19 @@ class LocalHashingProvider:
     people's judgement is 0.66, where words give 0.56.
     """
 
-    space = Space("local", "hashing-char-3-5", WIDTH, "1")
+    space = Space(LOCAL, "hashing-char-3-5", WIDTH, "1")
 
-    def __init__(self) -> None:
+    def __init__(self, on_call: CallLog | None = None) -> None:
+        self._on_call = on_call
         self._vectorizer = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=WIDTH, norm="l2")
 
     def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
         if not texts:
             return []
+        start = time.perf_counter()
         rows = self._vectorizer.transform([each.text for each in texts]).toarray().astype(np.float32)
+        if self._on_call:
+            self._on_call(ProviderCall(self.space.provider, self.space.model, time.perf_counter() - start))
         return [row if row.any() else None for row in rows]
 
 
@@ -72,6 +100,7 @@ class OpenAIProvider:
         width: components of the model's vectors, at most 1536; fewer are padded with zeros.
         timeout_seconds: of one call.
         deadline_seconds: of one batch with its retries; no wait and no call goes beyond it.
+        on_call: is told of each attempt, before its answer is used.
     """
 
     def __init__(
@@ -83,8 +112,10 @@ class OpenAIProvider:
         width: int,
         timeout_seconds: float,
         deadline_seconds: float,
+        on_call: CallLog | None = None,
     ) -> None:
         self.space = Space("openai", model, width, "1")
+        self._on_call = on_call
         self._timeout_seconds = timeout_seconds
         self._deadline_seconds = deadline_seconds
         # The retries are ours alone: the client's own would multiply with them.
@@ -123,23 +154,71 @@ class OpenAIProvider:
             seconds = _seconds_asked_for(error) or taken * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
             return seconds if seconds < seconds_left() else False
 
-        dimensions = self.space.width if self.space.model.startswith("text-embedding-3") else openai.omit
+        vectors: list[Vector] = []
         try:
             for attempt in stamina.retry_context(on=wait_seconds, attempts=None, timeout=None):
                 with attempt:
-                    answer = self._client.embeddings.create(
-                        model=self.space.model,
-                        input=inputs,
-                        dimensions=dimensions,
-                        encoding_format="base64",
-                        timeout=min(self._timeout_seconds, seconds_left()),
-                    )
+                    vectors = self._attempt(inputs, timeout_seconds=min(self._timeout_seconds, seconds_left()))
         # Their messages can hold the text that was sent, or the key: "from None" keeps them out of every traceback.
         except openai.OpenAIError as error:
             raise _our_error(error, self.space) from None
         except json.JSONDecodeError:
             raise _not_the_protocol(self.space) from None
-        return _verified(answer, len(inputs), self.space)
+        return vectors
+
+    def _attempt(self, inputs: list[str], *, timeout_seconds: float) -> list[Vector]:
+        """One call, and the report of it: what an answer cost is owed also where the answer is of no use."""
+        dimensions = self.space.width if self.space.model.startswith("text-embedding-3") else openai.omit
+        start, tokens = time.perf_counter(), 0
+        vectors: list[Vector] = []
+        failure: Exception | None = None
+        try:
+            answer = self._client.embeddings.create(
+                model=self.space.model,
+                input=inputs,
+                dimensions=dimensions,
+                encoding_format="base64",
+                timeout=timeout_seconds,
+            )
+            tokens = _tokens(answer)
+            vectors = _verified(answer, len(inputs), self.space)
+        except Exception as error:
+            failure = error
+        # After the block: an error of the report must not carry the provider's, which can hold the text, with it.
+        if self._on_call:
+            seconds = time.perf_counter() - start
+            error_class = None if failure is None else _error_class(failure)
+            self._on_call(ProviderCall(self.space.provider, self.space.model, seconds, tokens, error_class))
+        if failure is not None:
+            raise failure
+        return vectors
+
+
+class _WrongWidth(InvalidInput):
+    """Vectors of another width than was asked for."""
+
+
+def _tokens(answer: openai.types.CreateEmbeddingResponse) -> int:
+    """What the answer says it cost; 0 where it does not say, or is no such answer at all."""
+    tokens = getattr(getattr(answer, "usage", None), "total_tokens", None)
+    return tokens if isinstance(tokens, int) and tokens > 0 else 0
+
+
+ERROR_CLASSES: tuple[tuple[type[Exception], str], ...] = (  # the more special before the more general
+    (openai.APITimeoutError, "timeout"),
+    (openai.RateLimitError, "rate_limited"),
+    (openai.AuthenticationError, "auth"),
+    (openai.PermissionDeniedError, "auth"),
+    (openai.InternalServerError, "server"),
+    (openai.APIConnectionError, "server"),
+    (openai.APIStatusError, "bad_request"),
+    (_WrongWidth, "dimension"),
+)
+
+
+def _error_class(error: Exception) -> str:
+    """The class under which the error is counted (`embedding_error` in domain/metric_catalogue.py)."""
+    return next((name for type_, name in ERROR_CLASSES if isinstance(error, type_)), "other")
 
 
 def _is_passing(error: Exception) -> bool:
@@ -213,7 +292,7 @@ def _verified(answer: openai.types.CreateEmbeddingResponse, expected: int, space
         )
     shapes = {vector.shape for vector in decoded}
     if shapes != {(space.width,)}:
-        raise InvalidInput(
+        raise _WrongWidth(
             f"{space}: vectors of shape {sorted(shapes)} came back, {space.width} components were expected; "
             "set EMBEDDING_WIDTH to the model's width"
         )

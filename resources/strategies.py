@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 
 from everreach_assets.domain.strategies import Claim, LabelledOutcome, Strategy
 from resources.database import Connection
+from resources.metric_records import Record, record
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def replace_strategy(
     stored = strategy_in_force(connection, strategy.platform)
     assert stored is not None  # noqa: S101 - it was just written
     return stored
+
+
+def record_rebuild(connection: Connection, platform: str, result: str) -> None:
+    """Count a rebuild, or a look that found too little to rebuild."""
+    record(connection, [Record("everreach_strategy_rebuilds_total", 1, {"platform": platform, "result": result})])
 
 
 def strategy_in_force(connection: Connection, platform: str) -> StoredStrategy | None:

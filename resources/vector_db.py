@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from everreach_assets.domain.collections import check_doc_id, collection_named
@@ -26,10 +27,12 @@ from everreach_assets.domain.vectors import (
     check_documents,
     check_vector,
 )
-from resources import vector_store
+from resources import metric_records, vector_store
 from resources.chroma_index import ChromaIndex
-from resources.database import Database
+from resources.database import Connection, Database
 from resources.hnsw_index import HnswIndex
+from resources.metric_buffer import MetricBuffer
+from resources.metric_records import Record
 from resources.settings import Settings
 from resources.vector_index import IndexReport, VectorIndex
 
@@ -50,6 +53,20 @@ BROAD_FILTERS = 1_000
 MAX_RESULTS = 10_000
 
 
+SELF_RECALL_MATCHES = 10
+SAME_DISTANCE = 1e-6
+"""Cosine distance of a vector to itself, with the rounding of single precision."""
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search as it is counted."""
+
+    collection: str
+    seconds: float
+    fell_back: bool
+
+
 class VectorDB:
     """The vectors of every collection, each in the space that is in force for it.
 
@@ -65,6 +82,7 @@ class VectorDB:
         self._space_of = space_of
         self._registered: set[str] = set()
         self._broad_until: dict[str, float] = {}
+        self._searches: MetricBuffer[_Search] = MetricBuffer(self._record_searches)
 
     @property
     def backend(self) -> str:
@@ -139,11 +157,19 @@ class VectorDB:
             present = vector_store.count_present(connection, collection, doc_ids)
         return self.upsert_stream(collection, [checked], new=len(checked) - present)
 
-    def upsert_stream(self, collection: str, batches: Iterable[Sequence[Document]], *, new: int) -> int:
+    def upsert_stream(
+        self,
+        collection: str,
+        batches: Iterable[Sequence[Document]],
+        *,
+        new: int,
+        on_stored: Callable[[Connection, int], None] | None = None,
+    ) -> int:
         """Store batch after batch, then bring the index up to date once; answers how many documents changed.
 
         Args:
             new: about how many of the documents are not stored yet; an index may prefer to load many at once.
+            on_stored: called in the transaction of each write with the number of documents that it changed.
 
         Raises:
             as `upsert_many`, for the batch at hand: those before it are stored.
@@ -155,8 +181,11 @@ class VectorDB:
                 checked = check_documents(batch)
                 for start in range(0, len(checked), WRITE_ROWS):
                     rows = checked[start : start + WRITE_ROWS]
-                    with self._database.connection() as connection:
-                        changed += vector_store.upsert(connection, collection, space_id, rows, self._index.targets)
+                    with self._database.transaction() as connection:
+                        written = vector_store.upsert(connection, collection, space_id, rows, self._index.targets)
+                        if on_stored:
+                            on_stored(connection, written)
+                    changed += written
         return changed
 
     def get_many(self, collection: str, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -206,17 +235,52 @@ class VectorDB:
             raise InvalidInput(f"n: a whole number from 1 to {MAX_RESULTS:,}, got {n!r}")
         vector = check_vector(query, "the query")
         condition = parse_filter(where)
-        space_id = self._open(collection)
+        start = time.perf_counter()
+        matches, fell_back = self._search(collection, self._open(collection), vector, n, condition)
+        self._searches.add(_Search(collection, time.perf_counter() - start, fell_back))
+        return matches
+
+    def _search(
+        self, collection: str, space_id: str, query: Vector, n: int, condition: Filter | None
+    ) -> tuple[list[Match], bool]:
+        """The matches, and whether Postgres knew of some that the index did not find."""
         if condition is not None:
-            few = self._search_few(collection, space_id, vector, n, condition)
+            few = self._search_few(collection, space_id, query, n, condition)
             if few is not None:
-                return few
-        matches = self._index.nearest(collection, space_id, vector, n, condition)
+                return few, False
+        matches = self._index.nearest(collection, space_id, query, n, condition)
         if len(matches) == n:
-            return matches
+            return matches, False
         # The index found fewer: it is behind, or its search gave up early. Postgres knows them all.
         with self._database.connection() as connection:
-            return vector_store.search_exactly(connection, collection, space_id, vector, n, condition) or []
+            exact = vector_store.search_exactly(connection, collection, space_id, query, n, condition) or []
+        return exact, len(exact) > len(matches)
+
+    def self_recall(self, collection: str, sample: int) -> tuple[int, int]:
+        """How many of a random sample of vectors the index finds when it is asked for them, and how many were asked.
+
+        A vector counts as found where the index answers with as many others that are equally near: posts of the same
+        text have the same vector.
+        """
+        space_id = self._open(collection)
+        with self._database.connection() as connection:
+            drawn = vector_store.sample(connection, collection, space_id, sample)
+        found = 0
+        for doc_id, vector in drawn.items():
+            matches = self._index.nearest(collection, space_id, vector, SELF_RECALL_MATCHES, None)
+            are_all_equal = len(matches) == SELF_RECALL_MATCHES and matches[-1].distance < SAME_DISTANCE
+            found += are_all_equal or any(match.doc_id == doc_id for match in matches)
+        if drawn:
+            with self._database.connection() as connection:
+                metric_records.record(
+                    connection,
+                    [Record("everreach_vector_self_recall_ratio", found / len(drawn), {"collection": collection})],
+                )
+        return found, len(drawn)
+
+    def index_size(self, collection: str) -> int:
+        """How many rows of the collection the index says it holds."""
+        return self._index.size(collection, self._open(collection))
 
     def count(self, collection: str) -> int:
         """Vectors of the collection in its space in force."""
@@ -254,7 +318,8 @@ class VectorDB:
         return self._index.loading(collection, self._open(collection), new)
 
     def close(self) -> None:
-        """Close the connections to the index; those to the database belong to the database."""
+        """Write what was counted, and close the connections to the index; the database closes its own."""
+        self._searches.flush()
         self._index.close()
 
     @property
@@ -282,6 +347,19 @@ class VectorDB:
                 self._broad_until.clear()
             self._broad_until[key] = time.monotonic() + BROAD_FOR_SECONDS
         return few
+
+    def _record_searches(self, searches: Sequence["_Search"]) -> None:
+        seconds: dict[str, list[float]] = {}
+        for each in searches:
+            seconds.setdefault(each.collection, []).append(each.seconds)
+        records = [
+            Record("everreach_vector_query_latency_seconds", taken, {"backend": self.backend, "collection": collection})
+            for collection, taken in seconds.items()
+        ]
+        if fallbacks := sum(each.fell_back for each in searches):
+            records.append(Record("everreach_vector_fallback_total", fallbacks, {"reason": "index_short"}))
+        with self._database.connection() as connection:
+            metric_records.record(connection, records)
 
     def _open(self, collection: str) -> str:
         """The id of the space in force, registered; refuses what is no name of a collection."""

@@ -173,6 +173,17 @@ def get_many(connection: Connection, collection: str, doc_ids: Sequence[str]) ->
     return {row[0]: _stored(row) for row in rows}
 
 
+def sample(connection: Connection, collection: str, space_id: str, rows: int) -> dict[str, Vector]:
+    """The vectors of so many documents of the space, drawn at random, by id."""
+    drawn = connection.execute(
+        "SELECT doc_id, embedding FROM vector_embeddings WHERE id IN (SELECT id FROM vector_embeddings"
+        " WHERE collection = %s AND space_id = %s ORDER BY random() LIMIT %s)",
+        (collection, space_id, rows),
+        binary=True,
+    )
+    return {doc_id: embedding.to_numpy() for doc_id, embedding in drawn}
+
+
 def count(connection: Connection, collection: str, space_id: str | None = None) -> int:
     """Rows of the collection, or of one space of it."""
     row = connection.execute(

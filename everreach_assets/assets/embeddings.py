@@ -8,6 +8,7 @@ import dagster as dg
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS, Collection
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.embedding import EmbeddingReport, embed_collection
+from everreach_assets.freshness import HOURLY
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
 from resources.embedder import Embedder
@@ -24,6 +25,7 @@ def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], descrip
         kinds={"postgres", "chroma"},
         code_version=SCRUBBER_VERSION,
         pool="embedder_api",
+        freshness_policy=HOURLY,
     )
     def embeddings(
         database: dg.ResourceParam[Database],

@@ -4,6 +4,7 @@ import dagster as dg
 
 from everreach_assets import classification
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
+from everreach_assets.freshness import HOURLY
 from everreach_assets.reports import label_table
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
@@ -16,6 +17,7 @@ from resources.database import Database
     owners=["team:everreach"],
     kinds={"python", "postgres"},
     code_version=CLASSIFIER_VERSION,
+    freshness_policy=HOURLY,
 )
 def outcome_classifications(database: dg.ResourceParam[Database]) -> dg.MaterializeResult[None]:
     """One row is a label of a post: viral, hit, average, underperform, flop or insufficient_data.

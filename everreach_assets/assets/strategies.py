@@ -6,6 +6,7 @@ import dagster as dg
 
 from everreach_assets.domain.rebuilds import NEW_OUTCOMES
 from everreach_assets.domain.strategies import BUILDER_VERSION
+from everreach_assets.freshness import WEEKLY
 from everreach_assets.partitions import platforms
 from everreach_assets.plots import claims_plot
 from everreach_assets.reports import claim_list
@@ -30,6 +31,7 @@ class StrategyConfig(dg.Config):
     owners=["team:everreach"],
     kinds={"python", "postgres"},
     code_version=BUILDER_VERSION,
+    freshness_policy=WEEKLY,
 )
 def strategies(
     context: dg.AssetExecutionContext,

@@ -10,11 +10,14 @@ import signal
 import socket
 
 import click
+import dagster as dg
 import uvicorn
 
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.memory import open_database
 from everreach_assets.service.app import create_app
+from everreach_assets.service.dagster_state import DagsterState, Declared, declared_by
+from everreach_assets.service.metrics import Part
 from everreach_assets.service.relay import AlertSender
 from resources.alert_token import keep_alert_token
 from resources.servers import child_environment, prepare_dagster_home, running_servers
@@ -41,11 +44,12 @@ def serve(settings: Settings) -> None:
     with listening(host, settings.everreach_metrics_port) as listener, running_servers(settings) as addresses:
         # Dagster's configuration reads the environment.
         os.environ.update(child_environment(settings, addresses))
-        prepare_dagster_home(settings)
+        dagster_home = str(prepare_dagster_home(settings))
         found = addresses.applied_to(settings)
         keep_alert_token(found)
         with open_database(found) as database, AlertSender(found, database):
-            app = create_app(found, database)
+            dagster = DagsterState(lambda: dg.DagsterInstance.from_config(dagster_home), _declared, database)
+            app = create_app(found, database, parts=[Part("dagster", dagster.samples)])
             for number in (signal.SIGINT, signal.SIGTERM):
                 # uvicorn ends in order, and then raises the signal again: that must not skip our own end.
                 signal.signal(number, lambda *_: None)
@@ -53,7 +57,14 @@ def serve(settings: Settings) -> None:
             config = uvicorn.Config(
                 app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
             )
-            uvicorn.Server(config).run(sockets=[listener])
+            with dagster.polling():
+                uvicorn.Server(config).run(sockets=[listener])
+
+
+def _declared() -> Declared:
+    from everreach_assets.build import build_definitions  # noqa: PLC0415 - takes seconds, in which /metrics answers
+
+    return declared_by(build_definitions())
 
 
 def is_loopback(host: str) -> bool:

@@ -150,6 +150,7 @@ def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
         ("retention/purges", "every_purged_document_is_gone"),
         *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
         *((f"cloud/{name}", "the_cloud_equals_what_may_leave") for name in SYNCED),
+        *((f"vectors/{name}", "every_sampled_vector_finds_itself") for name in COLLECTIONS),
     }
 
 
@@ -314,7 +315,7 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     }
     assert metadata["feedback/outcome_classifications"]["new_snapshots"] == observations
     assert metadata["vectors/prospect_embeddings"]["redactions"].keys() == {"email", "phone", "name"}
-    assert len(list(first.get_asset_check_evaluations())) == 5
+    assert len(list(first.get_asset_check_evaluations())) == 9
 
     again = metadata_of(project.run("memory_refresh_job"))
     for name in COLLECTIONS:

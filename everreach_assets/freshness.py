@@ -1,0 +1,16 @@
+"""How old an asset may become: shown in the UI, and the limit that the alert on stale assets compares with.
+
+Assets without a cadence of their own have no policy: being old is no fault of theirs.
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=3), warn_window=dt.timedelta(hours=2))
+"""Of what `memory_refresh_schedule` makes: one run may be lost or late."""
+
+DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=50), warn_window=dt.timedelta(hours=26))
+
+WEEKLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=8), warn_window=dt.timedelta(days=7, hours=12))
+"""Of what `strategy_refresh_schedule` makes."""

@@ -1,0 +1,2 @@
+DROP TABLE metric_cursors;
+DROP TABLE embedding_call_days;
