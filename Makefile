@@ -7,7 +7,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all bench dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all bench bench-scrape dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ deploy-config: ## write Prometheus's and Alertmanager's configuration for contai
 	@sed -e '1i# Made by `make deploy-config` from prometheus/alertmanager.yml, with the names of docker-compose.yml.' -e '/^#/d' \
 		-e 's|127\.0\.0\.1:9090|service:9090|' \
 		-e 's|credentials_file: .*|credentials_file: /run/secrets/alert_token|' prometheus/alertmanager.yml > deploy/alertmanager.yml
+
+bench-scrape: setup ## measure a scrape of /metrics over a million ledger rows
+	$(BIN)/python -m tests.benchmarks.scrape
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ A statement answers one column for each label of its metric, by name, and `value
 too: what the set does not hold is folded into `other`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -200,27 +200,25 @@ def read_all(connection: Connection, settings: Settings) -> Reading:
     values = parameters(settings)
     samples: list[Sample] = []
     failed: dict[str, str] = {}
+    known: Mapping[str, Sequence[str]] = {}
     for part in PARTS:
         try:
             with connection.transaction():  # a savepoint: after an error the next part goes on
-                samples += list(_read_part(connection, part, values))
+                if part == RECORDED:
+                    samples += metric_records.stored(connection)
+                    continue
+                known = known or metric_records.value_sets(connection)
+                samples += [
+                    sample
+                    for query in QUERIES
+                    if query.part == part
+                    for sample in _folded(query, connection.execute(query.statement.encode(), values), known)
+                ]
         except psycopg.Error as error:
             if connection.broken:
                 raise
             failed[part] = str(error).strip()
     return Reading(samples, failed)
-
-
-def _read_part(connection: Connection, part: str, values: Mapping[str, object]) -> list[Sample]:
-    if part == RECORDED:
-        return metric_records.stored(connection)
-    known = metric_records.value_sets(connection)
-    return [
-        sample
-        for query in QUERIES
-        if query.part == part
-        for sample in _folded(query, connection.execute(query.statement.encode(), values), known)
-    ]
 
 
 def _folded(

@@ -6,6 +6,7 @@ from io import StringIO
 from rich.console import Console
 
 from tests.benchmarks.__main__ import run
+from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
 from tests.benchmarks.vectors import FILTERS
 
@@ -29,3 +30,9 @@ def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
     assert report.intake.memory_peak_bytes >= report.intake.memory_before_bytes > 0
     assert all(title in printed.getvalue() for title in ("Fill", "Queries", "Intake of 500 posts", "Aims"))
     assert json.loads(report.as_json())["intake"]["rows"] == 500
+
+
+def test_the_benchmark_of_a_scrape_prints_figures_of_whole_answers() -> None:
+    figures = measure(rows=2_000, scrapes=3)
+    assert figures.response_bytes > 10_000
+    assert 0 < figures.p50_ms <= figures.worst_ms

@@ -21,6 +21,7 @@ from everreach_assets.service.app import create_app
 from everreach_assets.service.metrics import Part, next_utc_day
 from everreach_assets.service.server import listening
 from resources.database import Database
+from resources.metric_queries import PARTS
 from resources.metric_records import Record, Sample, allow_value, record
 from resources.settings import Settings
 from tests.conftest import PostgresServer
@@ -271,9 +272,7 @@ def test_a_broken_part_does_not_hide_the_others(settings: Settings, database: Da
         for (name, labels), each in found.items()
         if name == "everreach_exporter_collector_success"
     }
-    assert success == {
-        "recorded": 1, "costs": 1, "feedback": 0, "intake": 1, "embedding": 1, "vectors": 1, "broken": 0, "whole": 1,
-    }  # fmt: skip
+    assert success == dict.fromkeys((*PARTS, "whole"), 1) | {"feedback": 0, "broken": 0}
     assert value(found, "everreach_exporter_up") == 1
     assert "everreach_outcomes_since_rebuild" not in names(found)
     assert value(found, DMS, platform="x") == 0
