@@ -359,24 +359,24 @@ def embedding() -> Iterator[Case]:
 def sync() -> Iterator[Case]:
     stale, success = "EverReachSyncStale", "everreach_sync_last_success_timestamp_seconds"
     pending = "everreach_sync_oldest_pending_timestamp_seconds"
-    text = "nothing has reached the cloud for 2h 0m 1s."
+    text = "nothing has reached the cloud for 30m 1s."
     yield edge(
-        stale, "no success for more than two hours",
+        stale, "no success for more than half an hour",
         {
-            f'{success}{{collection="content_embeddings"}}': age(7201, 9),
-            f'{success}{{collection="outcome_embeddings"}}': age(7200, 9),
-            f'{success}{{collection="lesson_embeddings"}}': age(7199, 9),
+            f'{success}{{collection="content_embeddings"}}': age(1801, 20),
+            f'{success}{{collection="outcome_embeddings"}}': age(1800, 20),
+            f'{success}{{collection="lesson_embeddings"}}': age(1799, 20),
         },
-        [pair("collection=content_embeddings", f"content_embeddings: {text}")], after=5 * MINUTE,
+        [pair("collection=content_embeddings", f"content_embeddings: {text}")], after=15 * MINUTE,
     )  # fmt: skip
     yield edge(
-        stale, "changes have waited for more than two hours, and no sync ever succeeded",
+        stale, "changes have waited for more than half an hour, and no sync ever succeeded",
         {
-            f'{pending}{{collection="content_embeddings"}}': age(7201, 9),
-            f'{pending}{{collection="outcome_embeddings"}}': age(7200, 9),
-            f'{pending}{{collection="lesson_embeddings"}}': age(7199, 9),
+            f'{pending}{{collection="content_embeddings"}}': age(1801, 20),
+            f'{pending}{{collection="outcome_embeddings"}}': age(1800, 20),
+            f'{pending}{{collection="lesson_embeddings"}}': age(1799, 20),
         },
-        [pair("collection=content_embeddings", f"content_embeddings: {text}")], after=5 * MINUTE,
+        [pair("collection=content_embeddings", f"content_embeddings: {text}")], after=15 * MINUTE,
     )  # fmt: skip
     yield edge(
         "EverReachLocalOnlyDataInCloud", "one row is one too many, at once",
@@ -386,7 +386,9 @@ def sync() -> Iterator[Case]:
         },
         [pair("collection=prospect_embeddings", "prospect_embeddings: 1 rows.")], onset=5 * MINUTE, after=0,
     )  # fmt: skip
-    yield from above_zero("EverReachSyncDrift", "everreach_sync_drift_docs", "{}: 1 rows differ.", after=2 * HOUR)
+    yield from above_zero(
+        "EverReachSyncDrift", "everreach_sync_drift_docs", "{}: 1 rows differ.", after=25 * HOUR, step="10m"
+    )
     yield from above_zero(
         "EverReachSyncDeadLetters", "everreach_sync_dead_letters", "{}: 1 rows wait for a person.", after=15 * MINUTE
     )
