@@ -1,4 +1,7 @@
-"""`make bench`: search, fill and intake against the raw clients, on servers of its own. See docs/benchmarks.md."""
+"""`make bench`: search, fill, intake and sync against the raw clients, on servers of its own.
+
+See docs/benchmarks.md.
+"""
 
 import argparse
 import os
@@ -16,6 +19,7 @@ from tests.benchmarks.intake import measure_intake
 from tests.benchmarks.report import Report, print_report
 from tests.benchmarks.search import FillFigures, QueryFigures, measure_search
 from tests.benchmarks.servers import fresh_servers
+from tests.benchmarks.sync import measure_sync
 from tests.benchmarks.vectors import SETS, banking77_train
 
 TABLE_WIDTH = 120
@@ -64,8 +68,9 @@ def run(names: list[str], *, rows: int, queries: int, posts: int, repeats: int, 
         fills += filled
         asked += answered
     intake = measure_intake(posts, repeats=repeats, on_progress=on_progress)
+    syncs = measure_sync(rows, on_progress=on_progress)
     on_progress("done")
-    report = Report(machine, origins, fills, asked, intake)
+    report = Report(machine, origins, fills, asked, intake, syncs)
     print_report(console, report)
     return report
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tests.benchmarks.intake import IntakeFigures
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, FillFigures, QueryFigures
+from tests.benchmarks.sync import RAW_UPSERT, SyncFigures
 
 MOST_TIMES_RAW_QUERY = 1.15
 MOST_TIMES_RAW_FILL = 1.5
@@ -32,6 +33,7 @@ class Report:
     fills: list[FillFigures]
     queries: list[QueryFigures]
     intake: IntakeFigures
+    syncs: list[SyncFigures] = dataclasses.field(default_factory=list)
 
     def times_raw(self, figures: QueryFigures) -> float:
         """The median of a contender over that of the raw client with the same parameters and filter."""
@@ -106,6 +108,7 @@ def print_report(console: Console, report: Report) -> None:
     console.print(_fill_table(report.fills))
     console.print(_query_table(report))
     console.print(_intake_table(report.intake))
+    console.print(_sync_table(report.syncs))
     table = _table("Aims", "aim", "worst", "")
     for aim in aims(report):
         table.add_row(aim.name, aim.worst, "met" if aim.is_met else "MISSED")
@@ -160,6 +163,22 @@ def _intake_table(intake: IntakeFigures) -> Table:
         table.add_row(f"{step} again", f"{seconds:.2f}", "nothing new")
     before, peak = intake.memory_before_bytes / 1e6, intake.memory_peak_bytes / 1e6
     table.caption = f"The ingest's peak of memory: {peak:.0f} MB, of which {before:.0f} MB before it began."
+    return table
+
+
+def _sync_table(syncs: Sequence[SyncFigures]) -> Table:
+    table = _table("Copy to a cloud", "cloud", "step", "rows", "requests", "payload MB", "seconds", "times raw")
+    raw_seconds = {each.cloud: each.seconds for each in syncs if each.step == RAW_UPSERT}
+    for each in syncs:
+        table.add_row(
+            each.cloud,
+            each.step,
+            f"{each.rows:,}",
+            f"{each.requests:,}",
+            f"{each.payload_bytes / 1e6:.2f}",
+            f"{each.seconds:.3f}",
+            f"{each.seconds / raw_seconds[each.cloud]:.2f}",
+        )
     return table
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from tests.benchmarks.__main__ import run
 from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
+from tests.benchmarks.sync import CLOUDS
 from tests.benchmarks.vectors import FILTERS
 
 
@@ -29,6 +30,18 @@ def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
     assert all(figure > 0 for each in report.fills for figure in (*each.raw_seconds, *each.ours_seconds))
     assert report.intake.memory_peak_bytes >= report.intake.memory_before_bytes > 0
     assert all(title in printed.getvalue() for title in ("Fill", "Queries", "Intake of 500 posts", "Aims"))
+    assert [(each.cloud, each.step, each.rows) for each in report.syncs] == [
+        (cloud, step, rows)
+        for cloud in CLOUDS
+        for step, rows in (
+            ("raw upsert", 200),
+            ("first sync", 200),
+            ("no change", 0),
+            ("1 % other vectors", 2),
+            ("1 % other metadata", 2),
+        )
+    ]
+    assert {each.requests for each in report.syncs if each.step == "no change"} == {0}
     assert json.loads(report.as_json())["intake"]["rows"] == 500
 
 
