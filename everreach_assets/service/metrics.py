@@ -77,8 +77,11 @@ class ServiceCollector(Collector):
             try:
                 samples += list(part.read())
                 success[part.name] = True
+            except EverReachError as error:
+                logger.warning("%s: %s", part.name, error)
+                success[part.name] = False
             except Exception:
-                logger.warning("%s could not be read", part.name, exc_info=True)
+                logger.exception("%s could not be read", part.name)
                 success[part.name] = False
         is_up = success.pop("database")
         samples += self._own(is_up, success)

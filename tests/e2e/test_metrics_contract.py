@@ -1,0 +1,117 @@
+"""The contract of the metrics: after the main job on the sample, a real scrape shows what the catalogue declares."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+WITHOUT_A_SOURCE = {
+    "recorded": {
+        "everreach_flop_rate": "no post of the sample is of the last thirty days",
+        "everreach_flop_window_posts": "no post of the sample is of the last thirty days",
+    },
+    "dagster": {
+        "dagster_oldest_queued_run_timestamp_seconds": "no run is queued",
+        "dagster_daemon_last_heartbeat_timestamp_seconds": "no daemon has run",
+        "dagster_sensor_status": "no daemon has run",
+        "dagster_sensor_last_tick_status": "no daemon has run",
+        "dagster_sensor_last_tick_timestamp_seconds": "no daemon has run",
+        "dagster_schedule_status": "no daemon has run",
+        "dagster_schedule_last_tick_timestamp_seconds": "no daemon has run",
+    },
+}
+"""What may be missing after `everreach run`, and why. The cloud's and the outside's are left out by their names."""
+
+OF_OTHERS = ("everreach_sync_", "everreach_cloud_local_only_", "everreach_retention_", "everreach_alert_")
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("contract"), free_port()
+    everreach = Path(sys.executable).with_name("everreach")
+    environment = os.environ | {
+        "EVERREACH_HOME": str(folder / "home"),
+        "EVERREACH_METRICS_PORT": str(port),
+        "CHROMA_PORT": str(free_port()),
+    }
+    subprocess.run([everreach, "run"], env=environment, cwd=folder, check=True, capture_output=True)
+    service = subprocess.Popen([everreach, "serve"], env=environment, cwd=folder)
+    try:
+        yield wait_for_dagster(service, f"http://127.0.0.1:{port}/metrics")
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(timeout=60) == 0
+    finally:
+        service.kill()
+        service.wait()
+
+
+def wait_for_dagster(service: "subprocess.Popen[bytes]", address: str) -> str:
+    """The exposition once the state of Dagster has been read."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and service.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - our own address
+                text: str = answer.read().decode()
+        except OSError:
+            text = ""
+        if 'everreach_exporter_collector_success{collector="dagster"} 1.0' in text:
+            return text
+        time.sleep(0.5)
+    pytest.fail("the service did not show the state of Dagster")
+
+
+def test_every_metric_with_a_source_is_shown_as_it_is_declared(scraped: str) -> None:
+    shown = {}
+    for family in text_string_to_metric_families(scraped):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        declared = CATALOGUE[name]
+        shown[name] = family.type
+        assert family.type == declared.type, name
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == declared.labels.keys(), name
+    excused = {name for reasons in WITHOUT_A_SOURCE.values() for name in reasons}
+    expected = {
+        metric.name
+        for metric in METRICS
+        if (metric.source != "outside" or metric.type == "counter") and not metric.name.startswith(OF_OTHERS)
+    }
+    assert expected - excused - shown.keys() == set()
+    assert excused & shown.keys() == set()  # an excuse that is no longer needed
+
+
+def test_what_the_main_job_did_is_in_the_numbers(scraped: str) -> None:
+    for line in (
+        'everreach_ingest_processed_total{source="posts"} 660.0',
+        'everreach_backfill_rows_total{collection="content_embeddings",status="embedded"} 660.0',
+        'everreach_vector_index_size{backend="chroma",collection="content_embeddings"} 660.0',
+        'dagster_completed_runs_total{job_name="memory_refresh_job",status="success"} 1.0',
+        'dagster_completed_runs_total{job_name="strategy_rebuild_job",status="success"} 5.0',
+        'everreach_outcomes_since_rebuild{platform="linkedin"} 0.0',
+        'everreach_vector_self_recall_ratio{collection="content_embeddings"} 1.0',
+    ):
+        assert line in scraped, line
+
+
+PROMTOOL_MAY_SAY = (
+    'everreach_vector_index_null_count non-histogram and non-summary metrics should not have "_count" suffix'
+)
+"""The name is part of the contract of the dashboards."""
+
+
+def test_promtool_has_nothing_else_to_say_about_it(scraped: str) -> None:
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=scraped, capture_output=True, text=True, check=False
+    )
+    assert (checked.stdout + checked.stderr).splitlines() == [PROMTOOL_MAY_SAY]
