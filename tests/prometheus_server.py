@@ -1,0 +1,84 @@
+"""A real Prometheus (Debian's) on a free port, and data of another day for it."""
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import free_port
+
+START_SECONDS = 60
+CONFIG = """
+global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: {rules}
+scrape_configs:
+  - job_name: everreach
+    static_configs: [{{targets: ["{target}"]}}]
+"""
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    def get(self, path: str, **parameters: str) -> dict[str, Any]:
+        """The answer of the API, errors included."""
+        return dict(httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30).json())
+
+    def value(self, expr: str) -> float:
+        """The one value of the expression now; 0 where there is none."""
+        result = self.get("query", query=expr)["data"]["result"]
+        return float(result[0]["value"][1]) if result else 0.0
+
+
+@contextlib.contextmanager
+def running_prometheus(folder: Path, target: str, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the target each second, until the block ends. Its data are in `folder`/data."""
+    (folder / "prometheus.yml").write_text(CONFIG.format(target=target, rules=json.dumps([*map(str, rules)])))
+    port = free_port()
+    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(f"http://127.0.0.1:{port}/-/ready", process, folder / "prometheus.log")
+            yield Prometheus(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(address, timeout=5).is_success:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"Prometheus did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def back_filled(folder: Path, exposition: str, labels: dict[str, str], instants: Sequence[float]) -> None:
+    """Write what a scrape showed into `folder`/data as if it had been scraped at those instants too."""
+    source = folder / "backfill.om"
+    source.write_text("\n".join([*_open_metrics(exposition, labels, instants), "# EOF", ""]))
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(source), str(folder / "data")]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def _open_metrics(exposition: str, labels: dict[str, str], instants: Sequence[float]) -> Iterator[str]:
+    for family in text_string_to_metric_families(exposition):
+        yield f"# TYPE {family.name} {family.type}"
+        for sample in family.samples:
+            given = ",".join(f"{name}={json.dumps(value)}" for name, value in (sample.labels | labels).items())
+            for instant in instants:
+                yield f"{sample.name}{{{given}}} {sample.value} {instant:.0f}"
