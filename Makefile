@@ -34,11 +34,11 @@ monitoring: setup ## Prometheus and Alertmanager beside `make up`, until Ctrl-C,
 down: ## stop what `make up` started
 	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; else echo "Nothing is running."; fi
 
-test: setup ## the tests that a change should pass, under five minutes
-	$(BIN)/python -m pytest -q -m "not slow"
+test: setup ## the tests that a change should pass, under five minutes on two cores
+	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist worksteal
 
-test-all: setup check ## every check and every test, the slow ones too
-	$(BIN)/python -m pytest -q
+test-all: setup check test ## every check and every test, the slow ones too
+	$(BIN)/python -m pytest -q -m slow
 
 bench: setup ## measure search, fill and intake against the raw clients
 	$(BIN)/python -m tests.benchmarks

@@ -7,11 +7,11 @@ What does not belong here: the statements of one noun (they are in `resources/<n
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 import psycopg_pool
 from pgvector.psycopg import register_vector
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
 from everreach_assets.domain.errors import Refused, Unavailable
@@ -147,6 +147,7 @@ def _refuse_unsafe_server(connection: Connection) -> None:
 
 def describe(url: str) -> str:
     """The address without its user and password, for messages."""
-    parts = urlsplit(url)
-    place = parts.hostname or "a local socket"
-    return f"{place}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    parts = conninfo_to_dict(url)
+    host, port = str(parts.get("host") or "/"), parts.get("port")
+    place = "a local socket" if host.startswith("/") else f"{host}{f':{port}' if port else ''}"
+    return f"{place}/{parts.get('dbname') or ''}"

@@ -7,7 +7,6 @@ A setting comes from the environment, else from the `.env` file in the project's
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -28,13 +27,14 @@ def check_database_url(address: SecretStr | None) -> SecretStr | None:
     if address is None:
         return None
     hint = "write @ : / ? # % and blanks of a password as %40 %3A %2F %3F %23 %25 %20"
+    url = address.get_secret_value()
     try:
-        parts = urlsplit(address.get_secret_value())
-        found = conninfo_to_dict(address.get_secret_value())
-        is_url = parts.scheme in ("postgresql", "postgres") and not parts.fragment and (parts.port or 1) > 0
-    except (ValueError, psycopg.ProgrammingError):
+        found = conninfo_to_dict(url)
+        ports = str(found.get("port") or "").split(",")  # several hosts may stand there, each with its port
+        is_url = all(port.isdigit() or not port for port in ports) and "@" not in str(found.get("host", ""))
+    except psycopg.ProgrammingError:
         is_url = False
-    if not is_url or "@" in str(found.get("host", "")):
+    if not is_url or "#" in url or not url.startswith(("postgresql://", "postgres://")):
         raise ValueError(f"it is no address of the form postgresql://user:password@host:port/database ({hint})")
     return address
 

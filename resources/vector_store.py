@@ -100,6 +100,7 @@ def upsert(
             WHERE NOT EXISTS (
                 SELECT FROM retention_tombstones AS purged
                 WHERE purged.collection = %(collection)s AND purged.doc_id = given.doc_id)
+            ORDER BY doc_id COLLATE "C"
             ON CONFLICT (collection, doc_id) DO UPDATE
             SET embedding = excluded.embedding, metadata = excluded.metadata, space_id = excluded.space_id,
                 text_sha256 = excluded.text_sha256, scrubber_version = excluded.scrubber_version,

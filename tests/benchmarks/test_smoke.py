@@ -3,6 +3,7 @@
 import json
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from tests.benchmarks.__main__ import run
@@ -12,6 +13,7 @@ from tests.benchmarks.sync import CLOUDS
 from tests.benchmarks.vectors import FILTERS
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
     printed = StringIO()
 
@@ -45,6 +47,7 @@ def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
     assert json.loads(report.as_json())["intake"]["rows"] == 500
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_scrape_prints_figures_of_whole_answers() -> None:
     figures = measure(rows=2_000, scrapes=3)
     assert figures.response_bytes > 10_000

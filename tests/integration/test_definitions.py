@@ -337,6 +337,7 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     assert unchanged["strategy_id"] == built["strategy_id"]
 
 
+@pytest.mark.slow
 def test_the_retention_job_shows_what_would_go_and_purges_it_when_told(
     database: Database, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

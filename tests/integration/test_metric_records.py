@@ -42,6 +42,7 @@ def test_the_same_record_id_adds_nothing(database: Database) -> None:
         assert counter(connection, DMS, platform="x") == 2
 
 
+@pytest.mark.slow
 def test_a_value_outside_its_closed_set_is_counted_as_other(database: Database) -> None:
     hostile = [Record(DMS, 1, {"platform": f"platform-{number}'); DROP TABLE x;--"}) for number in range(100_000)]
     with database.connection() as connection:

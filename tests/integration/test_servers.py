@@ -109,6 +109,7 @@ def test_data_are_deleted_where_the_settings_say_and_never_under_a_command_that_
     assert "There is no data" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
     program = (
         "import sys; from resources.servers import *; from resources.settings import Settings\n"
@@ -133,6 +134,7 @@ def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("killed", ["Chroma", "Postgres"])
+@pytest.mark.slow
 def test_a_killed_server_is_started_again_with_its_data(settings: Settings, killed: str) -> None:
     with running_servers(settings) as addresses:
         with psycopg.connect(addresses.database_url) as connection:
@@ -157,6 +159,7 @@ def test_servers_of_a_killed_command_are_found_and_stopped(settings: Settings) -
     assert embedded_processes(settings) == {}
 
 
+@pytest.mark.slow
 def test_a_pid_file_that_names_another_program_does_not_stop_a_start(settings: Settings) -> None:
     with running_servers(settings):
         pass
@@ -188,10 +191,10 @@ def test_pgvector_needs_no_chroma(tmp_path: Path) -> None:
 
 
 def test_named_servers_are_used_and_nothing_is_started(tmp_path: Path, database_url: str) -> None:
-    settings = settings_for(tmp_path / "unused", everreach_database_url=database_url, chroma_host="chroma.example")
+    settings = settings_for(tmp_path / "unused", everreach_database_url=database_url, chroma_host="10.1.2.3")
     with running_servers(settings) as addresses:
         assert addresses.database_url == database_url
-        assert (addresses.chroma_host, addresses.chroma_port) == ("chroma.example", settings.chroma_port)
+        assert (addresses.chroma_host, addresses.chroma_port) == ("10.1.2.3", settings.chroma_port)
         assert rows(addresses.dagster_database_url, "SELECT current_database()") == [("dagster",)]
     assert not (tmp_path / "unused").exists()
 
@@ -200,7 +203,7 @@ def test_a_named_database_that_does_not_answer_is_explained_without_its_password
     url = f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/everreach"
     with (
         pytest.raises(Unavailable, match="EVERREACH_DATABASE_URL") as caught,
-        running_servers(settings_for(tmp_path, everreach_database_url=url, chroma_host="chroma.example")),
+        running_servers(settings_for(tmp_path, everreach_database_url=url, chroma_host="10.1.2.3")),
     ):
         pytest.fail("there is no server")
     assert "hunter2" not in str(caught.value)
@@ -231,7 +234,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_children_find_the_same_servers_and_settings_in_any_folder(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    addresses = Addresses("postgresql://a/everreach", "postgresql://a/dagster", "127.0.0.1", 8123)
+    addresses = Addresses("postgresql://10.1.2.3/everreach", "postgresql://10.1.2.3/dagster", "127.0.0.1", 8123)
     environment = child_environment(settings.model_copy(update={"embedding_model": "other"}), addresses)
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():

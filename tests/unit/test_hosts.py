@@ -36,7 +36,7 @@ def settings(**given: Any) -> Settings:
         "postgresql://10.1.2.3/everreach",
         "postgresql://172.16.0.9,192.168.1.4/everreach",
         "postgresql://[fd00::1]/everreach",
-        "host=/run/postgresql dbname=everreach",
+        "postgresql://10.1.2.3:5432,10.1.2.4:5433/everreach",
     ],
 )
 def test_a_database_of_ones_own_is_taken(url: str) -> None:
@@ -54,7 +54,7 @@ def test_a_database_of_ones_own_is_taken(url: str) -> None:
         "postgresql://[2001:db8::1]/everreach",
         f"postgresql://[::ffff:{PUBLIC}]/everreach",
         "postgresql://no-such-host.invalid/everreach",
-        f"host={PUBLIC} dbname=everreach",
+        f"postgresql://10.1.2.3:5432,{PUBLIC}:5433/everreach",
     ],
 )
 def test_a_database_on_another_host_is_refused_with_host_and_next_step(url: str) -> None:
