@@ -46,8 +46,9 @@ def module_database(postgres_server: PostgresServer, migrated_template: str) -> 
     """One database for all tests of the module: making one for each would take longer than the tests."""
     with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE vector_contract TEMPLATE {migrated_template}")
-    with Database(database_named(postgres_server, "vector_contract")) as opened:
-        yield opened
+        with Database(database_named(postgres_server, "vector_contract")) as opened:
+            yield opened
+        connection.execute("DROP DATABASE vector_contract WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")
