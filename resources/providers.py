@@ -12,6 +12,7 @@ import json
 import math
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -122,6 +123,7 @@ class OpenAIProvider:
         # stamina's own log line would quote the provider's answer, which may quote the text.
         stamina.instrumentation.set_on_retry_hooks([])
         self._client = openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0)
+        weakref.finalize(self, self._client.close)  # nobody closes a provider; its connections go with it
 
     def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
         """The vectors of the texts.

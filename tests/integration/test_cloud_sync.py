@@ -63,11 +63,12 @@ def documents(rows: int, seed: int = 0, **metadata: object) -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def cloud_url(postgres_server: PostgresServer) -> str:
+def cloud_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database of its own, with nothing in it."""
     with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {CLOUD_DATABASE}")
-    return database_named(postgres_server, CLOUD_DATABASE)
+        yield database_named(postgres_server, CLOUD_DATABASE)
+        connection.execute(f"DROP DATABASE {CLOUD_DATABASE} WITH (FORCE)")
 
 
 OpenStore = Callable[[str], CloudStore]
