@@ -8,8 +8,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.http_server import local_server, serving
 
 HANG_SECONDS = 20
 
@@ -32,20 +34,13 @@ class DispatchServer:
         self.script: deque[Answer] = deque()
         self.always = Answer()
         self.is_stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self._server = local_server(functools.partial(_Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_port}/dispatch?key=hunter2"
 
     @contextmanager
     def running(self) -> Iterator["DispatchServer"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with serving(self._server, self.is_stopping):
             yield self
-        finally:
-            self.is_stopping.set()
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
     @property
     def texts(self) -> list[str]:

@@ -7,14 +7,15 @@ pkg/services/dashboardimport and pkg/services/dashboards in its sources (12.x). 
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 TOKEN = "glsa_valid"
 Answer = tuple[int, dict[str, Any]]
+
+from tests.http_server import local_server, serving
 
 
 @dataclass
@@ -86,12 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
 def running_grafana() -> Iterator[FakeGrafana]:
     grafana = FakeGrafana()
     handler = type("Handler", (_Handler,), {"grafana": grafana})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        grafana.url = f"http://127.0.0.1:{server.server_port}"
-        try:
-            yield grafana
-        finally:
-            server.shutdown()
-            thread.join()
+    server = local_server(handler)
+    grafana.url = f"http://127.0.0.1:{server.server_port}"
+    with serving(server):
+        yield grafana

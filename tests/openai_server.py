@@ -16,12 +16,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 
 from everreach_assets.domain.vectors import Vector
+from tests.http_server import local_server, serving
 
 NATIVE_WIDTH = 1536
 HANG_SECONDS = 20
@@ -86,20 +87,13 @@ class OpenAIServer:
         self.ignores_base64 = False
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self._server = local_server(functools.partial(_Handler, self))
         self.base_url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     @contextmanager
     def running(self) -> Iterator["OpenAIServer"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
+        with serving(self._server, self.is_stopping):
             yield self
-        finally:
-            self.is_stopping.set()
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
     def receive(self, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         """Record a request, and choose its answer."""
