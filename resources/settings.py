@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     cloud_chroma_token: SecretStr | None = Field(None, description="Key that the cloud's Chroma server asks for")
     cloud_chroma_tenant: str = Field("default_tenant", description="Tenant on the cloud's Chroma server")
     cloud_chroma_database: str = Field("default_database", description="Database on the cloud's Chroma server")
-    cloud_database_url: SecretStr | None = Field(
+    cloud_database_url: DatabaseAddress = Field(
         None, description="postgresql:// address of the cloud's Postgres, sslmode=require or stricter"
     )
     everreach_webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI, on 127.0.0.1")

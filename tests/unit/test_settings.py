@@ -71,7 +71,7 @@ def test_the_home_does_not_move_with_the_working_directory(tmp_path: Path, monke
         "s3cretpw",
     ],
 )
-@pytest.mark.parametrize("name", ["everreach_database_url", "everreach_dagster_database_url"])
+@pytest.mark.parametrize("name", ["everreach_database_url", "everreach_dagster_database_url", "cloud_database_url"])
 def test_an_address_that_is_none_is_refused_and_no_part_of_it_is_repeated(name: str, address: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None, **{name: SecretStr(address)})  # type: ignore[arg-type]
