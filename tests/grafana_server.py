@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
+from tests.http_server import local_server, serving
+
 TOKEN = "glsa_valid"
 Answer = tuple[int, dict[str, Any]]
-
-from tests.http_server import local_server, serving
 
 
 @dataclass
