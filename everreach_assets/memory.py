@@ -64,9 +64,12 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
     return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
 
 
-def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
+def open_vector_db(
+    settings: Settings, database: Database, embedder: Embedder, *, request_seconds: float = 60.0
+) -> VectorDB:
     """The vector collections on the index that the settings choose; the caller closes them."""
-    return VectorDB(database, open_index(settings, database), embedder.space_of)
+    index = open_index(settings, database, request_seconds=request_seconds)
+    return VectorDB(database, index, embedder.space_of)
 
 
 def open_retention(settings: Settings) -> RetentionRules:

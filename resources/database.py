@@ -5,7 +5,8 @@ What does not belong here: the statements of one noun (they are in `resources/<n
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -32,20 +33,40 @@ class Database:
     """A pool of connections to the truth.
 
     Use `connection()` for reads and `transaction()` for writes that belong together.
+
+    Args:
+        wait_seconds: for a connection.
+        statement_seconds: that one statement may take; None: as long as it takes.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 8) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 8,
+        wait_seconds: float = 30.0,
+        statement_seconds: float | None = None,
+    ) -> None:
         self.url = url
+        limit = {} if statement_seconds is None else {"statement_timeout": f"{statement_seconds * 1000:.0f}ms"}
         self._pool = psycopg_pool.ConnectionPool(
             url,
             min_size=0,
             max_size=max_connections,
             open=False,
-            timeout=30,
+            timeout=wait_seconds,
             kwargs={"autocommit": True, "connect_timeout": 10, "application_name": "everreach"},
-            configure=_configure,
+            configure=partial(_configure, SESSION_SETTINGS | limit),
             check=psycopg_pool.ConnectionPool.check_connection,
         )
+
+    def again(self, *, max_connections: int, wait_seconds: float, statement_seconds: float) -> "Database":
+        """Another pool on the same server, open, and closed by the caller: for calls that must not hold up others."""
+        other = Database(
+            self.url, max_connections=max_connections, wait_seconds=wait_seconds, statement_seconds=statement_seconds
+        )
+        other._pool.open()  # the server was checked when this one was opened
+        return other
 
     def open(self) -> "Database":
         """Open the pool.
@@ -122,8 +143,8 @@ def read_snapshot(url: str) -> Iterator[Connection]:
         ) from error
 
 
-def _configure(connection: Connection) -> None:
-    for name, value in SESSION_SETTINGS.items():
+def _configure(session_settings: Mapping[str, str], connection: Connection) -> None:
+    for name, value in session_settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))
     if connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone():
         register_vector(connection)

@@ -68,6 +68,14 @@ class Embedder:
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
 
+    def know(self, names: Iterable[str], *, only: bool = False) -> None:
+        """Scrub these names too from now on, or with `only` no others: a process that lives long meets new people."""
+        names = list(names)
+        known = Scrubber() if only else self._scrubber
+        self._scrubber = known.knowing(names)
+        known = Scrubber(handles_are_personal=True) if only else self._prospect_scrubber
+        self._prospect_scrubber = known.knowing(names)
+
     def close(self) -> None:
         """Write what was counted and is not written yet."""
         if self._on_close:

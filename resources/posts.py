@@ -15,11 +15,11 @@ from resources.database import SQL_FOLDER, Connection, Database
 from resources.intake_metrics import record_intake
 from resources.merge import POSTS, merge_staged
 
-_ONE_ROW = """staged AS (
-    SELECT 1 AS line, NULL::text AS reason, %(platform)s::text AS platform, %(post_id)s::text AS post_id,
-           %(account)s::text AS account, %(post_type)s::text AS post_type, ''::text AS niche, %(text)s::text AS text,
-           ''::text AS url, %(published_at)s::timestamptz AS published_at, %(observed_at)s::timestamptz AS observed_at,
-           %(metrics)s::jsonb AS metrics, jsonb_build_object() AS attributes)"""
+_GIVEN = """staged AS (
+    SELECT line, NULL::text AS reason, platform, post_id, account, post_type, ''::text AS niche, text, ''::text AS url,
+           published_at, observed_at, metrics, jsonb_build_object() AS attributes
+    FROM jsonb_to_recordset(%(given)s::jsonb) AS given (line int8, platform text, post_id text, account text,
+         post_type text, text text, published_at timestamptz, observed_at timestamptz, metrics jsonb))"""
 
 
 def record_outcome(database: Database, outcome: Outcome) -> RecordedOutcome:
@@ -30,20 +30,40 @@ def record_outcome(database: Database, outcome: Outcome) -> RecordedOutcome:
     Raises:
         Unavailable: the database did not answer; record it again, it cannot be doubled.
     """
-    values = {**asdict(outcome), "metrics": Jsonb(outcome.metrics)}
+    return record_outcomes(database, [outcome])[0]
+
+
+def record_outcomes(database: Database, outcomes: Sequence[Outcome]) -> list[RecordedOutcome]:
+    """`record_outcome` for several, in one transaction; answers one for each, in their order.
+
+    Of two that are the same, the first one is the new one. Of two of one post, what the later one says of it wins.
+    """
+    values = {"given": Jsonb([_row(line, outcome) for line, outcome in enumerate(outcomes)])}
     with database.transaction() as connection:
-        merge_staged(connection, POSTS, staged=_ONE_ROW, values=values)
-        appended = append_snapshots(connection, staged=_ONE_ROW, values=values)
-        record_intake(connection, "api", 1)
-        if appended:
-            return RecordedOutcome(appended[0], is_new=True)
-        row = connection.execute(
-            "SELECT max(seq) FROM outcome_snapshots WHERE platform = %(platform)s AND post_id = %(post_id)s"
-            " AND metrics = %(metrics)s AND observed_at = coalesce(%(observed_at)s, observed_at)",
+        merge_staged(connection, POSTS, staged=_GIVEN, values=values)
+        new = set(append_snapshots(connection, staged=_GIVEN, values=values))
+        record_intake(connection, "api", len(outcomes))
+        rows = connection.execute(
+            f"WITH {_GIVEN} SELECT line, max(known.seq) FROM staged JOIN outcome_snapshots AS known"  # noqa: S608
+            " ON known.platform = staged.platform AND known.post_id = staged.post_id"
+            " AND known.metrics = staged.metrics"
+            " AND known.observed_at = coalesce(staged.observed_at, known.observed_at) GROUP BY line".encode(),
             values,
-        ).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate has one row
-        return RecordedOutcome(row[0], is_new=False)
+        )
+        seqs = dict(rows.fetchall())
+    recorded: list[RecordedOutcome] = []
+    for line in range(len(outcomes)):
+        recorded.append(RecordedOutcome(seqs[line], is_new=seqs[line] in new))
+        new.discard(seqs[line])
+    return recorded
+
+
+def _row(line: int, outcome: Outcome) -> dict[str, object]:
+    times = {
+        name: moment.isoformat() if moment else None
+        for name, moment in (("observed_at", outcome.observed_at), ("published_at", outcome.published_at))
+    }
+    return asdict(outcome) | times | {"line": line}
 
 
 def append_snapshots(

@@ -42,6 +42,10 @@ def check_database_url(address: SecretStr | None) -> SecretStr | None:
 DatabaseAddress = Annotated[SecretStr | None, AfterValidator(check_database_url)]
 
 
+def _absolute(path: Path | None) -> Path | None:
+    return path and (PROJECT_FOLDER / path.expanduser()).resolve()
+
+
 class Settings(BaseSettings):
     """The settings, each named after its environment variable in lower case."""
 
@@ -83,6 +87,16 @@ class Settings(BaseSettings):
         None,
         description="Tokens that callers of the service present, comma-separated; empty: no call needing one passes",
     )
+    everreach_api_tokens_file: Path | None = Field(
+        None, description="File of further tokens, one on a line; read for every call, so a change is in force at once"
+    )
+    everreach_tls_certificate: Path | None = Field(
+        None, description="PEM file of the service's certificate with its chain; with its key, the service speaks https"
+    )
+    everreach_tls_key: Path | None = Field(None, description="PEM file of the certificate's key")
+    everreach_behind_tls_proxy: bool = Field(
+        False, description="A proxy in front of the service speaks TLS with its callers"
+    )
     cloud_cost_cap_usd: float = Field(400.0, gt=0, description="What the cloud services may cost in a month")
     embedding_daily_quota: int = Field(10_000, ge=0, description="Provider calls that a UTC day may have")
     everreach_alert_token: SecretStr | None = Field(
@@ -123,6 +137,23 @@ class Settings(BaseSettings):
         """The tokens of EVERREACH_API_TOKENS, each by itself."""
         given = self.everreach_api_tokens.get_secret_value() if self.everreach_api_tokens else ""
         return [token.strip() for token in given.split(",") if token.strip()]
+
+    @property
+    def api_tokens_file(self) -> Path | None:
+        """The file of further tokens, absolute as the home is."""
+        return _absolute(self.everreach_api_tokens_file)
+
+    @property
+    def tls_files(self) -> tuple[Path, Path] | None:
+        """Certificate and key, absolute; None where the service speaks plain HTTP.
+
+        Raises:
+            InvalidInput: one of the two is missing.
+        """
+        certificate, key = _absolute(self.everreach_tls_certificate), _absolute(self.everreach_tls_key)
+        if (certificate is None) != (key is None):
+            raise InvalidInput("EVERREACH_TLS_CERTIFICATE and EVERREACH_TLS_KEY belong together: set both, or neither")
+        return (certificate, key) if certificate and key else None
 
     @property
     def alert_dispatch_url(self) -> str:

@@ -371,8 +371,11 @@ class VectorDB:
         return space.space_id
 
 
-def open_index(settings: Settings, database: Database) -> VectorIndex:
+def open_index(settings: Settings, database: Database, *, request_seconds: float = 60.0) -> VectorIndex:
     """The index that the settings choose.
+
+    Args:
+        request_seconds: how long one request to a server of its own may take.
 
     Raises:
         InvalidInput: Chroma is chosen and its host is not set (the commands set it for the embedded server).
@@ -381,4 +384,4 @@ def open_index(settings: Settings, database: Database) -> VectorIndex:
         return HnswIndex(database)
     if not settings.chroma_host:
         raise InvalidInput("CHROMA_HOST is not set: name a Chroma server, or set VECTOR_BACKEND=pgvector")
-    return ChromaIndex(database, settings.chroma_host, settings.chroma_port)
+    return ChromaIndex(database, settings.chroma_host, settings.chroma_port, request_seconds=request_seconds)

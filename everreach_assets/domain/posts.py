@@ -16,6 +16,9 @@ PLATFORM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 POST_ID_MAX_BYTES = 95
 """A document id is `platform:post_id` and has at most 128 bytes; a platform's name takes up to 32 of them."""
 
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+"""In another time zone a time may be a year earlier or later, and what Postgres takes then, Python cannot read back."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -147,4 +150,6 @@ def _aware(part: str, moment: datetime | None) -> datetime | None:
         return None
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
         raise InvalidInput(f"{part}: a datetime with a time zone is expected, such as datetime.now(UTC)")
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise InvalidInput(f"{part}: the year {moment.year} is not from {FIRST_YEAR} to {LAST_YEAR}")
     return moment

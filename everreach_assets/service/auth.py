@@ -1,30 +1,34 @@
-"""Who may call, and what a call may bring: bearer tokens, bounded JSON bodies, errors as JSON.
+"""Who may call: bearer tokens.
 
-What does not belong here: what the calls do.
+What does not belong here: where tokens come from (`resources/api_tokens.py`), and what the calls do.
 """
 
+import hashlib
 import hmac
-import json
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import ExceptionHandler
 
-from everreach_assets.domain.errors import EverReachError, InvalidInput, Refused, Unavailable
+from everreach_assets.domain.errors import EverReachError
+from resources.api_tokens import tokens_in_file
 from resources.settings import Settings
 
-BODY_BYTES = 1_048_576
-"""Of one request: about 10,000 records, and less than a hundredth of what would hurt the process."""
+logger = logging.getLogger(__name__)
 
 
 class Tokens:
-    """The tokens that callers may present; several, so that a new one can be in use before the old one is withdrawn."""
+    """The tokens that callers may present: several, so that a new one can be in use before the old one is withdrawn.
+
+    EVERREACH_API_TOKENS_FILE is read for every call: what it says is in force at once, without a restart, and no change
+    can be missed. One that cannot be read, or that others may read, opens no door.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._tokens = [token.encode() for token in settings.api_tokens]
+        self._of_settings = settings.api_tokens
+        self._file = settings.api_tokens_file
+        self._last_fault = ""
 
     def check(self, request: Request) -> None:
         """Let the request pass if it carries one of them as `Authorization: Bearer TOKEN`.
@@ -32,61 +36,40 @@ class Tokens:
         Raises:
             HTTPException: 401.
         """
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Every token is compared, each in constant time: how long it takes says nothing about any of them.
-        matches = [hmac.compare_digest(given.strip().encode(), token) for token in self._tokens]
-        if scheme.lower() != "bearer" or not any(matches):
+        tokens = self.in_force()
+        if not carries_one_of(request, tokens):
             reason = (
-                "the token is missing or not one of EVERREACH_API_TOKENS: send 'Authorization: Bearer TOKEN'"
-                if self._tokens
-                else "no token is set: put one into EVERREACH_API_TOKENS and start the service again"
+                "the token is missing or none of EVERREACH_API_TOKENS or EVERREACH_API_TOKENS_FILE: send "
+                "'Authorization: Bearer TOKEN'"
+                if tokens
+                else "no token is set: put one into EVERREACH_API_TOKENS_FILE, or into EVERREACH_API_TOKENS and start "
+                "the service again"
             )
             raise HTTPException(401, reason, headers={"WWW-Authenticate": "Bearer"})
 
+    def in_force(self) -> list[str]:
+        """The tokens that pass now; a fault of the file is logged once."""
+        try:
+            of_file = tokens_in_file(self._file) if self._file else []
+            self._last_fault = ""
+        except EverReachError as error:
+            of_file = []
+            if str(error) != self._last_fault:
+                logger.error("%s; none of its tokens passes", error)
+            self._last_fault = str(error)
+        return [*self._of_settings, *of_file]
 
-async def json_body(request: Request, *, limit_bytes: int = BODY_BYTES) -> Any:
-    """The body, parsed.
 
-    Raises:
-        HTTPException: 413 where it is longer than the limit; no more than that is read.
-        InvalidInput: it is no JSON.
+def carries_one_of(request: Request, tokens: Sequence[str]) -> bool:
+    """Whether the request has the header `Authorization: Bearer TOKEN` with one of the tokens.
+
+    Every token is compared, each in constant time, by hashes of one length: how long it takes says nothing about any of
+    them, not even its length.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise HTTPException(413, f"the body is longer than {limit_bytes:,} bytes: send several requests")
-    try:
-        return json.loads(body.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, or a number of 5,000 digits
-        raise InvalidInput(f"the body is no JSON ({type(error).__name__}): send one object in UTF-8") from None
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    matches = [hmac.compare_digest(_hash(given.strip()), _hash(token)) for token in tokens]
+    return scheme.lower() == "bearer" and any(matches)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-def _http_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these alone
-    return _error(error.status_code, error.detail, error.headers)
-
-
-def _our_error(_: Request, error: Exception) -> Response:
-    status = 400 if isinstance(error, InvalidInput) else 403 if isinstance(error, Refused) else 503
-    return _error(status, str(error), {"Retry-After": "5"} if isinstance(error, Unavailable) else None)
-
-
-def _unexpected(_: Request, __: Exception) -> Response:
-    """The error itself goes to the log: it may quote what was sent."""
-    return _error(500, "an error of the service itself; its log says more")
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": message}, status_code=status, headers=headers)
-
-
-EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {
-    HTTPException: _http_error,
-    EverReachError: _our_error,
-    Exception: _unexpected,
-}
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

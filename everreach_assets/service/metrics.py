@@ -1,8 +1,8 @@
 """`/metrics`: what Prometheus sees, read anew at every scrape.
 
-What belongs here: the collector, and the two routes about metrics. What does not: where the numbers come from
-(`resources/metric_queries.py`, `resources/metric_records.py`, `everreach_assets/service/dagster_state.py`) and which
-there are (`domain/metric_catalogue.py`).
+What belongs here: the collector, its route, and the recording of metrics from outside. What does not: where the
+numbers come from (`resources/metric_queries.py`, `resources/metric_records.py`,
+`everreach_assets/service/dagster_state.py`) and which there are (`domain/metric_catalogue.py`).
 
 Nothing is counted in this process, so a restart changes nothing, and two of them agree.
 """
@@ -23,14 +23,14 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as MetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from everreach_assets.domain.errors import EverReachError, InvalidInput, Unavailable
+from everreach_assets.domain.errors import EverReachError, Unavailable
 from everreach_assets.domain.metric_catalogue import CATALOGUE, Metric
-from everreach_assets.service.auth import Tokens, json_body
+from everreach_assets.service.errors import Fault, NotAccepted
+from everreach_assets.service.models import MetricsAnswer, MetricsRequest
 from resources import metric_queries, metric_records
 from resources.database import Database, read_snapshot
 from resources.metric_records import Buckets, Record, Sample
@@ -161,7 +161,7 @@ def _family(metric: Metric, samples: Iterable[Sample]) -> MetricFamily:
 
 @dataclass(frozen=True)
 class MetricRoutes:
-    """`GET /metrics` and `POST /api/v1/metrics`."""
+    """`GET /metrics`."""
 
     settings: Settings
     database: Database
@@ -173,60 +173,40 @@ class MetricRoutes:
         self.registry.register(ServiceCollector(self.settings, self.database.url, self.parts))
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/metrics", self.exposition, methods=["GET"]),
-            Route("/api/v1/metrics", self.record, methods=["POST"]),
-        ]
+        return [Route("/metrics", self.exposition, methods=["GET"])]
 
     def exposition(self, request: Request) -> Response:
         """What there is now, in the format that the caller asks for. A plain function: Starlette gives it a thread."""
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encoder(self.registry), headers={"Content-Type": content_type})
 
-    async def record(self, request: Request) -> Response:
-        """Add what another service did to the durable rows; the same `record_id` again adds nothing."""
-        Tokens(self.settings).check(request)
-        records, record_id = parsed_records(await json_body(request))
-        recorded = await run_in_threadpool(self._record, records, record_id)
-        return JSONResponse({"recorded": recorded})
 
-    def _record(self, records: list[Record], record_id: str | None) -> bool:
-        with self.database.connection() as connection:
-            return metric_records.record_from_outside(connection, records, record_id=record_id)
-
-
-def parsed_records(body: object) -> tuple[list[Record], str | None]:
-    """The records of a request's body.
+def record(database: Database, request: MetricsRequest) -> MetricsAnswer:
+    """Add what another service did to the durable rows; the same `record_id` again adds nothing.
 
     Raises:
-        InvalidInput: it is not {"records": [{"metric", "labels", "value"}, ...], "record_id": optional}.
+        InvalidInput: a record is none that may be recorded from outside; nothing was recorded.
+        Unavailable: the database did not answer.
     """
-    if (
-        not isinstance(body, dict)
-        or not isinstance(body.get("records"), list)
-        or body.keys() - {"records", "record_id"}
-    ):
-        raise InvalidInput('the body is {"records": [...], "record_id": "..."}, of which record_id may be left out')
-    record_id = body.get("record_id")
-    if record_id is not None and not isinstance(record_id, str):
-        raise InvalidInput("record_id is a text")
-    return [_parsed_record(each, f"record {number}") for number, each in enumerate(body["records"], 1)], record_id
+    records = to_records(request)
+    with database.connection() as connection:
+        is_new = metric_records.record_from_outside(connection, records, record_id=request.record_id)
+    return MetricsAnswer(recorded=is_new)
 
 
-def _parsed_record(given: object, place: str) -> Record:
-    if not isinstance(given, dict) or given.keys() - {"metric", "labels", "value"}:
-        raise InvalidInput(f'{place}: it is {{"metric": "...", "labels": {{...}}, "value": 1}}')
-    metric, labels, value = given.get("metric"), given.get("labels", {}), given.get("value")
-    if not isinstance(metric, str) or metric not in CATALOGUE:
-        raise InvalidInput(f"{place}: {str(metric)[:80]!a}: there is no such metric")
-    if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
-        raise InvalidInput(f"{place}: {metric}: labels is an object of texts")
-    if CATALOGUE[metric].type == "histogram" and isinstance(value, list) and value and all(map(_is_number, value)):
-        return Record(metric, value, labels)
-    if not isinstance(value, int | float) or not _is_number(value):
-        raise InvalidInput(f"{place}: {metric}: value is a number; a histogram's may be several")
-    return Record(metric, value, labels)
+def to_records(request: MetricsRequest) -> list[Record]:
+    """The records of a request.
 
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    Raises:
+        NotAccepted: there is no such metric, or it is no histogram and has a list of values. It names the record.
+    """
+    for number, each in enumerate(request.records):
+        if each.metric not in CATALOGUE:
+            reason = f"{each.metric[:80]!a}: there is no such metric"
+        elif isinstance(each.value, list) and CATALOGUE[each.metric].type != "histogram":
+            reason = f"{each.metric}: value is a number; only a histogram's may be several"
+        else:
+            continue
+        place = f"records.{number}"
+        raise NotAccepted(f"{place}: {reason}", [Fault(place=place, reason=reason)])
+    return [Record(each.metric, each.value, each.labels) for each in request.records]

@@ -10,13 +10,12 @@ What does not belong here: the texts (`domain/alert_messages.py`), the rows (`re
 """
 
 import datetime as dt
-import hmac
 import logging
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,7 +28,9 @@ from everreach_assets.domain.alert_messages import (
     read_notification,
 )
 from everreach_assets.domain.errors import EverReachError
-from everreach_assets.service.auth import json_body
+from everreach_assets.service.auth import carries_one_of
+from everreach_assets.service.bodies import json_body
+from everreach_assets.service.lanes import Lane
 from resources import alert_messages
 from resources.alert_messages import Message
 from resources.alert_token import alert_token
@@ -55,13 +56,16 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def relay_routes(settings: Settings, database: Database, *, now: Callable[[], dt.datetime] = utc_now) -> list[Route]:
+def relay_routes(
+    settings: Settings, database: Database, lane: Lane, *, now: Callable[[], dt.datetime] = utc_now
+) -> list[Route]:
     """The routes of the relay.
 
     Args:
+        lane: whose threads ask the database.
         now: the clock.
     """
-    relay = _Relay(settings, database, now)
+    relay = _Relay(settings, database, lane, now)
     return [
         Route("/api/v1/alerts", relay.receive, methods=["POST"]),
         Route("/api/v1/alerts/heartbeat", relay.heartbeat, methods=["GET"]),
@@ -69,20 +73,23 @@ def relay_routes(settings: Settings, database: Database, *, now: Callable[[], dt
 
 
 class _Relay:
-    def __init__(self, settings: Settings, database: Database, now: Callable[[], dt.datetime]) -> None:
+    def __init__(self, settings: Settings, database: Database, lane: Lane, now: Callable[[], dt.datetime]) -> None:
         self._settings = settings
         self._database = database
+        self._lane = lane
         self._now = now
 
     async def receive(self, request: Request) -> Response:
         """Take a notification in. 200 says that its message is committed, or was before."""
         self._check(request)
-        notification = read_notification(await json_body(request))
-        return JSONResponse({"queued": await run_in_threadpool(self._take_in, notification)})
+        with self._lane.place():
+            notification = read_notification(await json_body(request))
+            return JSONResponse({"queued": await self._lane.run(partial(self._take_in, notification))})
 
     async def heartbeat(self, _: Request) -> Response:
         """Whether alerting is alive: 503 when it is not, for a watch that is none of ours."""
-        last = await run_in_threadpool(self._last_heartbeat_at)
+        with self._lane.place():
+            last = await self._lane.run(self._last_heartbeat_at)
         is_alive = last is not None and self._now() - last < HEARTBEAT_LOST_AFTER
         return JSONResponse(
             {"is_alive": is_alive, "last_heartbeat_at": last.isoformat() if last else None},
@@ -96,9 +103,7 @@ class _Relay:
             HTTPException: 401.
         """
         token = alert_token(self._settings)
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        matches = hmac.compare_digest(given.strip().encode(), (token or "").encode())
-        if not (token and matches and scheme.lower() == "bearer"):
+        if not carries_one_of(request, [token] if token else []):
             raise HTTPException(
                 401,
                 "the token is missing or wrong: let Alertmanager's credentials_file be <EVERREACH_HOME>/alert-token",

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.service.app import create_app
-from everreach_assets.service.auth import BODY_BYTES
+from everreach_assets.service.bodies import BODY_BYTES
 from everreach_assets.service.server import is_loopback, listening, serve
 from resources.database import Database
 from resources.settings import Settings
@@ -87,34 +87,38 @@ def test_every_part_of_a_scrape_succeeds_on_a_whole_database(client: TestClient)
     assert [line for line in lines if not line.endswith(" 1.0")] == []
 
 
-WRONG_BODIES: list[tuple[object, str]] = [
+NO_JSON: list[tuple[bytes, str]] = [
     (b"", "no JSON"),
     (b"{", "no JSON"),
     (b"\xff\xfe", "no JSON"),
-    (b"[" * 200_000, "no JSON"),
-    (b'{"records": [{"metric": "x", "value": NaN}]}', "no JSON"),
+    (b"[" * 200_000, "nested deeper"),
+    (b"[" * 40 + b"]" * 40, "nested deeper"),
+    (b'{"records": [{"metric": "x", "value": NaN}]}', "NaN is no number"),
+    (b'{"records": [{"metric": "x", "value": -Infinity}]}', "-Infinity is no number"),
+    (b'{"records": [{"metric": "x", "value": 1e400}]}', "too large"),
     (b'{"records": [{"metric": "x", "value": 1%s}]}' % (b"0" * 5_000), "no JSON"),
-    ([], "the body is"),
-    ({"records": {}}, "the body is"),
-    ({"records": [], "extra": 1}, "the body is"),
-    ({"records": [1]}, "record 1: it is"),
-    ({"records": [dms() | {"more": 1}]}, "record 1: it is"),
-    ({"records": [{"metric": DMS, "labels": [], "value": 1}]}, "labels is an object"),
-    ({"records": [{"metric": DMS, "labels": {"platform": 3}, "value": 1}]}, "labels is an object"),
-    ({"records": [dms(), dms("7")]}, "record 2: everreach_dms_sent_total: value is a number"),
-    ({"records": [dms(True)]}, "value is a number"),
-    ({"records": [dms(None)]}, "value is a number"),
-    ({"records": [dms([1, 2])]}, "value is a number"),
-    (
-        b'{"records": [{"metric": "everreach_dms_sent_total", "labels": {"platform": "x"}, "value": 1e400}]}',
-        "metrics",
-    ),
+    (b'{"records": [], "records": []}', "one name twice"),
+]
+
+NOT_ACCEPTED: list[tuple[object, str]] = [
+    ([], "body: "),
+    ("records", "body: "),
+    ({"records": {}}, "records: Input should be a valid list"),
+    ({"records": [], "extra": 1}, "extra: Extra inputs are not permitted"),
+    ({"records": [1]}, "records.0: "),
+    ({"records": [dms() | {"more": 1}]}, "records.0.more: Extra inputs"),
+    ({"records": [{"metric": DMS, "labels": [], "value": 1}]}, "records.0.labels: "),
+    ({"records": [{"metric": DMS, "labels": {"platform": 3}, "value": 1}]}, "records.0.labels.platform: "),
+    ({"records": [dms(), dms("7")]}, "records.1.value"),
+    ({"records": [dms(True)]}, "records.0.value"),
+    ({"records": [dms(None)]}, "records.0.value"),
+    ({"records": [dms([1, 2])]}, "records.0: everreach_dms_sent_total: value is a number"),
     ({"records": [dms(-1)]}, "never goes down"),
     ({"records": [{"metric": "everreach_mystery", "value": 1}]}, "'everreach_mystery': there is no such metric"),
     ({"records": [{"metric": DMS, "value": 1}]}, "lacks the label platform"),
     ({"records": [dms(platform="\0")]}, "metrics: "),
     ({"records": [dms(platform="\ud800")]}, "metrics: "),
-    ({"records": [dms()], "record_id": 7}, "record_id is a text"),
+    ({"records": [dms()], "record_id": 7}, "record_id: "),
     ({"records": [dms()], "record_id": ""}, "record_id"),
     ({"records": [dms()], "record_id": "a\0b"}, "record_id"),
     ({"records": [dms()], "record_id": "\ud800"}, "record_id"),
@@ -123,17 +127,18 @@ WRONG_BODIES: list[tuple[object, str]] = [
 
 
 def test_a_body_that_cannot_be_recorded_is_refused_with_the_reason(client: TestClient) -> None:
-    for body, reason in WRONG_BODIES:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    wrong = [(400, content, reason) for content, reason in NO_JSON]
+    wrong += [(422, json.dumps(body).encode(), reason) for body, reason in NOT_ACCEPTED]
+    for status, content, reason in wrong:
         refused = client.post("/api/v1/metrics", content=content, headers=TOKEN)
-        assert (refused.status_code, reason in refused.json()["error"]) == (400, True), (content[:80], refused.text)
+        assert (refused.status_code, reason in refused.json()["error"]) == (status, True), (content[:80], refused.text)
     assert shown(client, f'{DMS}{{platform="x"}}') == [f'{DMS}{{platform="x"}} 0.0']
 
 
 def test_what_the_project_counts_itself_is_not_recorded_from_outside(client: TestClient) -> None:
     label = {"platform": "x", "classification": "flop"}
     refused = post(client, {"records": [{"metric": "everreach_posts_classified_total", "labels": label, "value": 1}]})
-    assert refused.status_code == 400
+    assert refused.status_code == 422
     assert "everreach_posts_classified_total: it is not recorded from outside" in refused.json()["error"]
     assert DMS in refused.json()["error"]
 
@@ -146,15 +151,24 @@ def test_a_body_over_the_limit_is_refused_also_where_its_length_is_not_stated(cl
 
 
 def test_what_does_not_exist_is_said_in_json(client: TestClient) -> None:
-    assert client.get("/nothing").json() == {"error": "Not Found"}
-    assert client.delete("/metrics").status_code == 405
+    nothing = client.get("/nothing", headers={"X-Request-ID": "mine-7"})
+    assert (nothing.status_code, nothing.headers["x-request-id"]) == (404, "mine-7")
+    assert nothing.json() == {
+        "error": "there is no such path: /openapi.json lists those that there are",
+        "details": [],
+        "request_id": "mine-7",
+    }
+    refused = client.delete("/metrics")
+    assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
+    assert "does not take this method" in refused.json()["error"]
 
 
 def test_an_error_of_the_service_does_not_quote_what_was_sent(client: TestClient, settings: Settings) -> None:
     with psycopg.connect(settings.database_url(), autocommit=True) as connection:
         connection.execute("DROP FUNCTION record_metrics")
     failed = post(client, {"records": [dms()]})
-    assert (failed.status_code, failed.json()) == (500, {"error": "an error of the service itself; its log says more"})
+    assert failed.status_code == 500
+    assert failed.json()["error"] == "an error of the service itself; its log says more under this request_id"
 
 
 @pytest.mark.slow

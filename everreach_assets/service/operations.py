@@ -1,0 +1,155 @@
+"""An operation of the API, stated once: its route, who may call it, its body and its answers. The routes and the
+OpenAPI document are both made of these statements, so that neither can say what the other does not.
+
+What does not belong here: what an operation does (`search.py` and its neighbours).
+"""
+
+import http
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from everreach_assets.service.auth import Tokens
+from everreach_assets.service.bodies import body_bytes, parsed
+from everreach_assets.service.errors import ErrorAnswer, not_accepted
+from everreach_assets.service.lanes import Lane
+from everreach_assets.service.models import FILTER_SCHEMA
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with a status of its own; an operation that answers with a model alone means 200."""
+
+    status: int
+    body: BaseModel
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        summary: one line, for the document.
+        answer: what a success is answered with.
+        lane: whose threads do it; None: it does not block, and is done at once.
+        call: does it; given what `read` makes of the body where there is one.
+        body: the model of the body; None: there is none.
+        read: makes the argument of `call` of the parsed body; the default checks it by `body`.
+        statuses: further answers with the model `answer`, and what they mean.
+    """
+
+    method: str
+    path: str
+    summary: str
+    lane: Lane | None
+    answer: type[BaseModel]
+    call: Callable[..., BaseModel | Reply]
+    body: type[BaseModel] | None = None
+    read: Callable[[Any], Any] | None = None
+    needs_token: bool = True
+    statuses: Mapping[int, str] = field(default_factory=dict)
+
+    def route(self, tokens: Tokens) -> Route:
+        """The operation as a route."""
+
+        async def endpoint(request: Request) -> Response:
+            if self.needs_token:
+                tokens.check(request)
+            if self.lane is None:
+                return self._respond(b"")
+            with self.lane.place():
+                body = await body_bytes(request) if self.body else b""
+                return await self.lane.run(partial(self._respond, body))
+
+        return Route(self.path, endpoint, methods=[self.method], name=self.name)
+
+    def _respond(self, body: bytes) -> Response:
+        """The response to a whole body. In a thread: checking a megabyte takes longer than a scrape may wait."""
+        found = self.call(*([self._argument(body)] if self.body else []))
+        reply = found if isinstance(found, Reply) else Reply(200, found)
+        return Response(reply.body.model_dump_json(), status_code=reply.status, media_type=JSON)
+
+    def _argument(self, body: bytes) -> Any:
+        value = parsed(body)
+        if self.read is not None:
+            return self.read(value)
+        assert self.body is not None  # noqa: S101 - see `_respond`
+        try:
+            return self.body.model_validate(value)
+        except ValidationError as error:
+            raise not_accepted(error) from None
+
+    @property
+    def name(self) -> str:
+        """Such as get_embedding_cache_stats."""
+        return f"{self.method.lower()}_{self.path.removeprefix('/api/v1').strip('/').replace('/', '_')}"
+
+    def described(self) -> dict[str, Any]:
+        """The operation as the OpenAPI document has it."""
+        responses = {200: _content("done", self.answer)}
+        for status in self._error_statuses():
+            responses[status] = _content(http.HTTPStatus(status).phrase, ErrorAnswer)
+        for status, meaning in self.statuses.items():
+            responses[status] = _content(meaning, self.answer, *([ErrorAnswer] if status in responses else []))
+        described: dict[str, Any] = {
+            "operationId": self.name,
+            "summary": self.summary,
+            "security": [{"token": []}] if self.needs_token else [],
+            "responses": {str(status): responses[status] for status in sorted(responses)},
+        }
+        if self.body:
+            described["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(self.body)}}}
+        return described
+
+    def _error_statuses(self) -> list[int]:
+        of_body = [400, 408, 413, 415, 422] if self.body else []
+        return [*([401] if self.needs_token else []), *of_body, *([503] if self.lane else [])]
+
+
+def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the operations."""
+    models: dict[tuple[type[BaseModel], Literal["validation", "serialization"]], None] = {
+        (ErrorAnswer, "serialization"): None
+    }
+    for each in operations:
+        models[each.answer, "serialization"] = None
+        if each.body:
+            models[each.body, "validation"] = None
+    _, schemas = models_json_schema(list(models), ref_template="#/components/schemas/{model}")
+    paths: dict[str, dict[str, Any]] = {}
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method.lower()] = each.described()
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "EverReach Assets",
+            "version": version,
+            "description": "Search the shared memory and record outcomes. Guide: docs/api.md.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"] | {"Filter": FILTER_SCHEMA},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _content(meaning: str, *models: type[BaseModel]) -> dict[str, Any]:
+    schemas = [_reference(model) for model in models]
+    return {
+        "description": meaning,
+        "content": {JSON: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
+    }

@@ -1,0 +1,121 @@
+"""`POST /api/v1/search`: the shared memory, searched by other services.
+
+What belongs here: opening what a search needs, once, when the first one comes; and its limits. What does not: how a
+search works (`resources/vector_db.py`).
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.vectors import Vector
+from everreach_assets.memory import open_embedder, open_vector_db
+from everreach_assets.service.errors import Fault, NotAccepted
+from everreach_assets.service.models import SearchAnswer, SearchRequest, SearchResult
+from resources.database import Database
+from resources.embedder import Embedder
+from resources.prospects import FreshNames
+from resources.settings import Settings
+from resources.vector_db import VectorDB
+
+PROVIDER_SECONDS = 10.0
+"""Of the embedding of a query with its retries: somebody waits for it, as nobody waits for a batch."""
+
+INDEX_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Opened:
+    embedder: Embedder
+    vector_db: VectorDB
+    names: FreshNames
+
+
+class Searches:
+    """Answers searches. The names of new prospects are known to the next search after they are committed.
+
+    Args:
+        database: opened by the caller, and closed after this is.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        seconds = min(PROVIDER_SECONDS, settings.embedding_deadline_seconds)
+        self._settings = settings.model_copy(
+            update={
+                "embedding_deadline_seconds": seconds,
+                "embedding_timeout_seconds": min(seconds, settings.embedding_timeout_seconds),
+            }
+        )
+        self._database = database
+        self._lock = threading.Lock()
+        self._opened: _Opened | None = None
+
+    def search(self, request: SearchRequest) -> SearchAnswer:
+        """The documents nearest to the request's text or embedding.
+
+        Raises:
+            InvalidInput: the embedding, its space or the filter; or nothing of the text is left to embed.
+            Unavailable: the database, the index or the embedding provider did not answer.
+        """
+        opened = self._open()
+        space = opened.embedder.space_of(request.collection)
+        if request.space_id not in (None, space.space_id):
+            reason = (
+                f"the space in force is {space.space_id} ({space}): embed the query by that model, or send its text"
+            )
+            raise NotAccepted(f"space_id: {reason}", [Fault(place="space_id", reason=reason)])
+        query = request.embedding if request.text is None else self._embedded(opened, request.collection, request.text)
+        assert query is not None  # noqa: S101 - the model lets no request without one of the two pass
+        matches = opened.vector_db.search(request.collection, query, request.n, request.where)
+        return SearchAnswer(
+            collection=request.collection,
+            space=str(space),
+            space_id=space.space_id,
+            results=[
+                SearchResult(
+                    doc_id=match.doc_id,
+                    distance=match.distance,
+                    similarity=1.0 - match.distance,
+                    metadata=dict(match.metadata),
+                    space_id=space.space_id,
+                )
+                for match in matches
+            ],
+        )
+
+    def close(self) -> None:
+        """Write what was counted, and close the connections."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.vector_db.close()
+                self._opened.embedder.close()
+                self._opened = None
+
+    def _embedded(self, opened: _Opened, collection: str, text: str) -> Vector:
+        opened.names.refresh()
+        with _settings_are_not_the_callers():
+            (vector,) = opened.embedder.embed_many(collection, [text]).vectors
+        if vector is None:
+            reason = "nothing is left to embed without personal data"
+            raise NotAccepted(f"text: {reason}", [Fault(place="text", reason=reason)])
+        return vector
+
+    def _open(self) -> _Opened:
+        with self._lock:
+            if self._opened is None:
+                with _settings_are_not_the_callers():
+                    embedder = open_embedder(self._settings, self._database)
+                    vector_db = open_vector_db(self._settings, self._database, embedder, request_seconds=INDEX_SECONDS)
+                self._opened = _Opened(embedder, vector_db, FreshNames(self._database, embedder))
+            return self._opened
+
+
+@contextlib.contextmanager
+def _settings_are_not_the_callers() -> Iterator[None]:
+    """What settings or a provider get wrong is no fault of the caller, who can only wait."""
+    try:
+        yield
+    except (InvalidInput, Refused) as error:
+        raise Unavailable(f"searches by text are not possible as the service is set up: {error}") from error
