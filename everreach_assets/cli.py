@@ -120,10 +120,8 @@ def search(text: str, collection: str, n: int, where: str | None) -> None:
     except json.JSONDecodeError as error:
         raise InvalidInput(f"--where is no JSON: {error}") from None
     with open_memory(_settings()) as memory:
-        (vector,) = memory.embedder.embed_many(collection, [text]).vectors
-        if vector is None:
-            raise InvalidInput("the text is empty, so nothing is similar to it")
-        matches = memory.vector_db.search(collection, vector, n, condition)
+        query = memory.embedder.embed_query(collection, text)
+        matches = memory.vector_db.search(collection, query.vector, n, condition)
         with memory.database.connection() as connection:
             texts = documents.texts(connection, collection, [match.doc_id for match in matches])
         excerpts = {doc_id: memory.embedder.excerpt(collection, found) for doc_id, found in texts.items()}

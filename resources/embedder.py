@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from everreach_assets.domain.collections import (
     CONTENT,
@@ -27,18 +28,45 @@ from resources.settings import Settings
 
 EXCERPT_CHARACTERS = 90
 
+Reason = Literal["empty", "refused_by_scrubber"]
+REASONS: Mapping[Reason, str] = {
+    "empty": "the text is empty, so there is nothing to embed",
+    "refused_by_scrubber": "the scrubber refuses the text, so it was not embedded",
+}
+"""Why a text has no vector, as a person is told."""
+
+
+@dataclass(frozen=True)
+class EmbeddedText:
+    """A text's vector, shape (1536,), and the space that it is of: vectors of two spaces are never compared."""
+
+    vector: Vector
+    space: Space
+
+
+@dataclass(frozen=True)
+class NotEmbedded:
+    """Why a text has no vector."""
+
+    reason: Reason
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """Vectors of a batch of texts.
+    """What became of a batch of texts.
 
     Attributes:
-        vectors: in the order of the texts; None where nothing was left to embed, or the scrubber refused the text.
+        results: in the order of the texts.
         redactions: how many spans of each kind the scrubber took out of the whole batch, and texts `refused`.
     """
 
-    vectors: list[Vector | None]
+    results: list[EmbeddedText | NotEmbedded]
     redactions: Mapping[str, int]
+
+    @property
+    def vectors(self) -> list[Vector | None]:
+        """The vectors alone, in the order of the texts; None where there is none."""
+        return [each.vector if isinstance(each, EmbeddedText) else None for each in self.results]
 
 
 class Embedder:
@@ -102,7 +130,25 @@ class Embedder:
             redactions.update(each.redactions if each else {"refused": 1})
         provider = self._provider_for(collection_named(collection))
         vectors = iter(provider.embed([each for each in scrubbed if each is not None]))
-        return Embedded([None if each is None else next(vectors) for each in scrubbed], redactions)
+        results: list[EmbeddedText | NotEmbedded] = []
+        for each in scrubbed:
+            vector = next(vectors) if each else None
+            if vector is not None:
+                results.append(EmbeddedText(vector, provider.space))
+            else:
+                results.append(NotEmbedded("empty" if each else "refused_by_scrubber"))
+        return Embedded(results, redactions)
+
+    def embed_query(self, collection: str, text: str) -> EmbeddedText:
+        """The vector of a text to search with.
+
+        Raises:
+            InvalidInput: nothing is left to embed; else as `embed_many`.
+        """
+        (result,) = self.embed_many(collection, [text]).results
+        if isinstance(result, NotEmbedded):
+            raise InvalidInput(f"{collection}: {REASONS[result.reason]}")
+        return result
 
     def _scrub_or_refuse(self, collection: str, text: str) -> ScrubbedText | None:
         """The scrubbed text; None where the scrubber refuses it, so that one such text does not stop the others."""
@@ -132,10 +178,7 @@ class Embedder:
         return await self._embed_one(LESSONS, text)
 
     async def _embed_one(self, collection: Collection, text: str) -> Vector:
-        (vector,) = (await asyncio.to_thread(self.embed_many, collection.name, [text])).vectors
-        if vector is None:
-            raise InvalidInput(f"{collection.name}: the text is empty, so there is nothing to embed")
-        return vector
+        return (await asyncio.to_thread(self.embed_query, collection.name, text)).vector
 
 
 def open_provider(settings: Settings, on_call: CallLog | None = None) -> EmbeddingProvider:
