@@ -15,7 +15,7 @@ from everreach_assets.memory import open_embedder, open_vector_db
 from everreach_assets.service.errors import Fault, NotAccepted
 from everreach_assets.service.models import SearchAnswer, SearchRequest, SearchResult
 from resources.database import Database
-from resources.embedder import Embedder
+from resources.embedder import REASONS, Embedder, NotEmbedded
 from resources.prospects import FreshNames
 from resources.settings import Settings
 from resources.vector_db import VectorDB
@@ -96,11 +96,12 @@ class Searches:
     def _embedded(self, opened: _Opened, collection: str, text: str) -> Vector:
         opened.names.refresh()
         with _settings_are_not_the_callers():
-            (vector,) = opened.embedder.embed_many(collection, [text]).vectors
-        if vector is None:
-            reason = "nothing is left to embed without personal data"
-            raise NotAccepted(f"text: {reason}", [Fault(place="text", reason=reason)])
-        return vector
+            (result,) = opened.embedder.embed_many(collection, [text]).results
+        if isinstance(result, NotEmbedded):
+            raise NotAccepted(f"text: {REASONS[result.reason]}", [Fault(place="text", reason=REASONS[result.reason])])
+        if result.space != opened.embedder.space_of(collection):  # its distances to what is stored mean nothing
+            raise Unavailable(f"the provider of {opened.embedder.space_of(collection)} did not answer")
+        return result.vector
 
     def _open(self) -> _Opened:
         with self._lock:

@@ -1,0 +1,58 @@
+"""The service's application under the real server, in a thread, and a caller of it.
+
+What does not belong here: what is asked of it (`tests/integration/test_api*.py`).
+"""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+from everreach_assets.service.app import create_app
+from everreach_assets.service.server import listening, server_config
+from resources.database import Database
+from resources.settings import Settings
+
+TOKEN = "token-of-the-tests"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+class Api:
+    """A caller with a token."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.address = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.address, headers=BEARER, timeout=30, trust_env=False)
+
+    def search(self, **body: Any) -> httpx.Response:
+        return self.client.post("/api/v1/search", json=body)
+
+    def record(self, body: Any) -> httpx.Response:
+        return self.client.post("/api/v1/outcomes", json=body)
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        """A connection of its own, with the bytes sent."""
+        opened = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        opened.sendall(sent)
+        return opened
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[Api]:
+    """The application, with a pool of its own, for as long as the block lasts."""
+    with Database(settings.database_url()) as database, listening("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(server_config(create_app(settings, database)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        api = Api(listener.getsockname()[1])
+        try:
+            yield api
+        finally:
+            api.client.close()
+            server.should_exit = True
+            thread.join()
