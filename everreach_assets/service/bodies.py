@@ -6,6 +6,7 @@ What does not belong here: what the body says (`models.py`).
 import asyncio
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -113,14 +114,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_deeper_than(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for each in level
-            if isinstance(each, dict | list)
-            for child in (each.values() if isinstance(each, dict) else each)
-        ]
-        if not level:
-            return False
-    return True
+    level = _containers([value])
+    for _ in range(limit):
+        level = _containers(child for each in level for child in (each.values() if isinstance(each, dict) else each))
+    return bool(level)
+
+
+def _containers(values: Iterable[object]) -> list[dict[str, Any] | list[Any]]:
+    return [each for each in values if isinstance(each, dict | list)]

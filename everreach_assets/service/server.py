@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
     """
     host = settings.everreach_service_host
     refuse_open_address(settings)
-    tls = _tls(settings)
+    tls = tls_options(settings)
     with listening(host, settings.everreach_metrics_port) as listener, running_servers(settings) as addresses:
         # Dagster's configuration reads the environment.
         os.environ.update(child_environment(settings, addresses))
@@ -102,7 +102,7 @@ def refuse_open_address(settings: Settings) -> None:
         )
 
 
-def _tls(settings: Settings) -> dict[str, Any]:
+def tls_options(settings: Settings) -> dict[str, Any]:
     """What uvicorn is told of the certificate; nothing where there is none.
 
     Raises:

@@ -1,18 +1,31 @@
 """The service's routes on the real application and a real Postgres: who may call, and what is refused."""
 
 import json
+import ssl
+import subprocess
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
+import uvicorn
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.service.app import create_app
 from everreach_assets.service.bodies import BODY_BYTES
-from everreach_assets.service.server import is_loopback, listening, serve
+from everreach_assets.service.server import (
+    is_loopback,
+    listening,
+    refuse_open_address,
+    serve,
+    server_config,
+    tls_options,
+)
 from resources.database import Database
 from resources.settings import Settings
 
@@ -181,9 +194,79 @@ def test_a_hundred_thousand_hostile_values_make_no_series(client: TestClient) ->
     assert shown(client, f'{DMS}{{platform="other"}}') == [f'{DMS}{{platform="other"}} 100000.0']
 
 
+OPEN = Settings(_env_file=None, everreach_service_host="0.0.0.0")  # noqa: S104 - it is refused
+
+
 def test_an_open_address_without_tokens_is_refused() -> None:
     with pytest.raises(Refused, match="set EVERREACH_API_TOKENS"):
-        serve(Settings(_env_file=None, everreach_service_host="0.0.0.0"))  # noqa: S104 - it is refused
+        serve(OPEN)
+
+
+def test_an_open_address_without_tls_is_refused_unless_a_proxy_is_stated(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("first-token\n")
+    tokens.chmod(0o600)
+    for given in ({"everreach_api_tokens": SecretStr("first-token")}, {"everreach_api_tokens_file": tokens}):
+        opened = OPEN.model_copy(update=given)
+        with pytest.raises(Refused, match="in clear: set EVERREACH_TLS_CERTIFICATE and EVERREACH_TLS_KEY"):
+            serve(opened)
+        refuse_open_address(opened.model_copy(update={"everreach_behind_tls_proxy": True}))
+        files = {"everreach_tls_certificate": tmp_path / "c", "everreach_tls_key": tmp_path / "k"}
+        refuse_open_address(opened.model_copy(update=files))
+
+
+def test_a_file_of_tokens_that_others_may_read_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("secret-of-the-file\n")
+    file.chmod(0o644)
+    with pytest.raises(Refused, match="others may read or change .*: chmod 600 it") as refused:
+        serve(Settings(_env_file=None, everreach_api_tokens_file=file))
+    assert "secret" not in str(refused.value)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost, signed by its own key."""
+    paths = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    paths[1].chmod(0o600)
+    return paths
+
+
+def test_with_a_certificate_the_service_speaks_https_and_nothing_else(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    files = dict(zip(("everreach_tls_certificate", "everreach_tls_key"), certificate(tmp_path), strict=True))
+    with listening("127.0.0.1", 0) as listener:
+        config = server_config(create_app(settings, database), **tls_options(settings.model_copy(update=files)))
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        trust = ssl.create_default_context(cafile=files["everreach_tls_certificate"])
+        try:
+            assert httpx.get(f"https://{place}/healthz", verify=trust, trust_env=False).json() == {"status": "ok"}
+            with pytest.raises(httpx.HTTPError):
+                httpx.get(f"http://{place}/healthz", trust_env=False)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_a_certificate_that_is_none_and_a_key_that_others_may_read_are_refused(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    with pytest.raises(InvalidInput, match="belong together"):
+        serve(Settings(_env_file=None, everreach_tls_certificate=cert))
+    with pytest.raises(InvalidInput, match="are no certificate and its key"):
+        serve(Settings(_env_file=None, everreach_tls_certificate=key, everreach_tls_key=key))
+    with pytest.raises(InvalidInput, match="are no certificate and its key"):
+        serve(Settings(_env_file=None, everreach_tls_certificate=tmp_path / "none", everreach_tls_key=key))
+    key.chmod(0o644)
+    with pytest.raises(Refused, match="EVERREACH_TLS_KEY: others may read"):
+        serve(Settings(_env_file=None, everreach_tls_certificate=cert, everreach_tls_key=key))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""`everreach serve`, twice, on one database: what two processes record at once, and what their logs say of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.api_server import BEARER, TOKEN
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+
+
+@contextmanager
+def service(database_url: str, home: Path) -> Iterator[str]:
+    """The address of a process of its own; its log is in the folder."""
+    port = free_port()
+    environment = os.environ | {
+        "EVERREACH_HOME": str(home),
+        "EVERREACH_DATABASE_URL": database_url,
+        "EVERREACH_DAGSTER_DATABASE_URL": database_url,
+        "VECTOR_BACKEND": "pgvector",
+        "EVERREACH_METRICS_PORT": str(port),
+        "EVERREACH_API_TOKENS": TOKEN,
+        "NO_PROXY": "*",
+    }
+    home.mkdir()
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("everreach"), "serve"], env=environment, stdout=log, stderr=log
+        )
+        try:
+            _wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process, home / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(address, timeout=2, trust_env=False).raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(log.read_text(errors="replace")[-3_000:])
+
+
+def test_two_processes_that_record_the_same_outcomes_at_once_end_with_one_row_each(
+    database_url: str, tmp_path: Path
+) -> None:
+    outcomes = [
+        {
+            "platform": "x",
+            "post_id": f"canary-{number}",
+            "metrics": {"likes": number},
+            "observed_at": "2026-03-01T12:00:00Z",
+            "text": f"canary text {number}",
+        }
+        for number in range(200)
+    ]
+    batches = [{"outcomes": outcomes}, {"outcomes": outcomes[::-1]}, *outcomes[:40]] * 3
+    with ExitStack() as stack:
+        addresses = [stack.enter_context(service(database_url, tmp_path / name)) for name in ("one", "two")]
+        callers = stack.enter_context(ThreadPoolExecutor(12))
+
+        def record(call: tuple[str, object]) -> list[str]:
+            for _ in range(100):
+                answer = httpx.post(
+                    f"{call[0]}/api/v1/outcomes", json=call[1], headers=BEARER, timeout=60, trust_env=False
+                )
+                if answer.status_code != 503:
+                    break
+                time.sleep(0.1)  # too many at a time: sent again, as the answer says
+            assert answer.status_code == 200, answer.text
+            return [f"{each['post_id']} {each['status']}" for each in answer.json()["results"]]
+
+        calls = [(address, batch) for batch in batches for address in addresses]
+        statuses = Counter(status for answered in callers.map(record, calls) for status in answered)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT post_id, metrics ->> 'likes' FROM outcome_snapshots").fetchall()
+        posts = connection.execute("SELECT count(*) FROM actp_feedback_posts").fetchone()
+    assert sorted(rows) == sorted((f"canary-{number}", str(number)) for number in range(200))
+    assert posts == (200,)
+    assert {name: times for name, times in statuses.items() if name.endswith(" recorded")} == {
+        f"canary-{number} recorded": 1 for number in range(200)
+    }
+    for name in ("one", "two"):
+        lines = (tmp_path / name / "log").read_text().splitlines()
+        requests = [json.loads(line) for line in lines if line.startswith("{")]
+        assert sum(line.get("route") == "/api/v1/outcomes" for line in requests) >= len(batches)
+        assert not [line for line in lines if "canary" in line or TOKEN in line]
