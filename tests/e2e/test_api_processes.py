@@ -18,7 +18,7 @@ import pytest
 from tests.api_server import BEARER, TOKEN
 from tests.conftest import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def service(database_url: str, home: Path) -> Iterator[str]:
 
 
 def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         try:
             httpx.get(address, timeout=2, trust_env=False).raise_for_status()

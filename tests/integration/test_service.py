@@ -219,7 +219,7 @@ def test_a_file_of_tokens_that_others_may_read_is_refused_at_the_start(tmp_path:
     file = tmp_path / "tokens"
     file.write_text("secret-of-the-file\n")
     file.chmod(0o644)
-    with pytest.raises(Refused, match="others may read or change .*: chmod 600 it") as refused:
+    with pytest.raises(Refused, match=r"others may read or change .*: chmod 600 it") as refused:
         serve(Settings(_env_file=None, everreach_api_tokens_file=file))
     assert "secret" not in str(refused.value)
 

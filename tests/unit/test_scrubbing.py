@@ -298,3 +298,11 @@ def test_the_right_one_of_ten_thousand_known_names_is_found() -> None:
     scrubbed = scrubber.scrub("Maria1 Name9901 met Maria2 Name9901 and Name77. " * 400)
     assert scrubbed.redactions == {"name": 400}
     assert "Maria2 Name9901" in scrubbed.text
+
+
+def test_a_scrubber_learns_names_and_keeps_those_it_knows() -> None:
+    first = Scrubber(["Ann Quackenbush", "Zebulon"], handles_are_personal=True)
+    later = first.knowing(["Ann Vandersnoot van Dyke"])
+    text = "Ann Quackenbush met Zebulon, Ann Vandersnoot van Dyke and @someone"
+    assert later.scrub(text).text == "[NAME] met [NAME], [NAME] and [NAME]"
+    assert "Vandersnoot" in first.scrub(text).text
