@@ -115,8 +115,8 @@ def open_cache(settings: Settings, database: Database) -> EmbeddingCache:
 def erase_in(connection: Connection, text_hashes: Iterable[bytes | None]) -> int:
     """Erase what those texts led to in the transaction of the connection; a cache outside is told after it.
 
-    Writers of the cache wait until the transaction ends. `EmbeddingCache.finish_erasures` tells a cache outside; so does
-    whoever uses it next.
+    Writers of the cache wait until the transaction ends. `EmbeddingCache.finish_erasures` tells a cache outside, and
+    whoever uses it next does so too.
     """
     row = connection.execute("SELECT erase_cached_texts(%s)", (list(text_hashes),)).fetchone()
     return int(row[0]) if row else 0
@@ -144,7 +144,7 @@ class CacheCounts:
         rows = connection.execute(
             "SELECT metric, value::bigint FROM metric_counters WHERE metric = ANY(%s)", ([HITS, MISSES],)
         )
-        found = dict(rows.fetchall())
+        found: dict[str, int] = dict(rows.fetchall())
         return found.get(HITS, 0), found.get(MISSES, 0)
 
     def _write(self, counts: Sequence[tuple[str, int]]) -> None:

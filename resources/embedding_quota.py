@@ -16,6 +16,10 @@ from resources import metric_records
 from resources.database import Connection, Database
 from resources.metric_records import Record
 from resources.providers import LOCAL
+from resources.settings import Settings
+
+LIFETIME_MARGIN_SECONDS = 60.0
+"""What a batch may take beyond the limits of its calls: waiting for its turn, and for the database."""
 
 EXHAUSTED = "everreach_embedding_quota_exhausted_total"
 
@@ -125,9 +129,11 @@ class EmbeddingQuota:
             today = _today(connection)
             row = connection.execute(
                 """
-                SELECT coalesce((SELECT calls FROM embedding_call_days WHERE day = %(day)s AND provider = %(provider)s), 0)
-                    + coalesce((SELECT sum(calls_left) FROM embedding_reservations
-                        WHERE day = %(day)s AND provider = %(provider)s AND expires_at > now()), 0)::bigint
+                SELECT (coalesce(
+                    (SELECT calls FROM embedding_call_days WHERE day = %(day)s AND provider = %(provider)s), 0
+                ) + coalesce(
+                    (SELECT sum(calls_left) FROM embedding_reservations
+                     WHERE day = %(day)s AND provider = %(provider)s AND expires_at > now()), 0))::bigint
                 """,
                 {"day": today, "provider": provider},
             ).fetchone()
@@ -135,6 +141,14 @@ class EmbeddingQuota:
         quota = None if provider == LOCAL else self._daily_quota
         remaining = None if quota is None else max(0, quota - count)
         return QuotaState(quota, count, remaining, remaining == 0, _next_midnight(today))
+
+
+def open_quota(settings: Settings, database: Database) -> EmbeddingQuota:
+    """The quota that the settings state. One process has one, so that each call is drawn from its own promises."""
+    longest_batch = settings.embedding_deadline_seconds + settings.embedding_timeout_seconds
+    return EmbeddingQuota(
+        database, settings.embedding_daily_quota, lifetime_seconds=longest_batch + LIFETIME_MARGIN_SECONDS
+    )
 
 
 def _today(connection: Connection) -> dt.date:
