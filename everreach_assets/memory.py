@@ -11,10 +11,13 @@ from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider
+from resources.embedding_cache import EmbeddingCache, open_cache
+from resources.embedding_quota import open_quota
 from resources.hosts import refuse_foreign_hosts
 from resources.provider_calls import ProviderCalls
 from resources.servers import running_servers
 from resources.settings import Settings
+from resources.spending import Spender
 from resources.vector_db import VectorDB, open_index
 
 
@@ -26,6 +29,7 @@ class Memory:
     database: Database
     embedder: Embedder
     vector_db: VectorDB
+    cache: EmbeddingCache
 
 
 @contextlib.contextmanager
@@ -42,8 +46,9 @@ def open_memory(settings: Settings) -> Iterator[Memory]:
             open_database(found) as database,
             contextlib.closing(open_embedder(found, database)) as embedder,
             contextlib.closing(open_vector_db(found, database, embedder)) as vector_db,
+            contextlib.closing(open_cache(found, database)) as cache,
         ):
-            yield Memory(found, database, embedder, vector_db)
+            yield Memory(found, database, embedder, vector_db, cache)
 
 
 def open_database(settings: Settings) -> Database:
@@ -56,9 +61,15 @@ def open_database(settings: Settings) -> Database:
     return Database(settings.database_url())
 
 
-def open_embedder(settings: Settings, database: Database) -> Embedder:
-    """The embedder that the settings choose; it knows the names of the prospects. The caller closes it."""
-    calls = ProviderCalls(database, settings.embedding_daily_quota)
+def open_embedder(settings: Settings, database: Database, *, run_id: str = "command") -> Embedder:
+    """The embedder that the settings choose; it knows the names of the prospects. The caller closes it.
+
+    Args:
+        settings: with the addresses of servers that run.
+        database: opened.
+        run_id: whose calls they are in the cost ledger: a run of Dagster, `command` or `service`.
+    """
+    calls = ProviderCalls(database, open_quota(settings, database), spender=Spender(run_id))
     with database.connection() as connection:
         names = prospects.names(connection)
     return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)

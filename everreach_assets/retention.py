@@ -24,6 +24,7 @@ from everreach_assets.domain.retention import (
 )
 from resources import archives
 from resources.database import Connection, Database
+from resources.embedding_cache import EmbeddingCache
 from resources.retention import clock, measures, plans, purges, receipts, restores
 from resources.retention.plans import Ages, Plan
 from resources.retention.receipts import Receipt
@@ -132,6 +133,7 @@ def purge(
     *,
     database: Database,
     vector_db: VectorDB,
+    cache: EmbeddingCache | None = None,
     approved_plan_hash: str = "",
     dry_run: bool = True,
 ) -> PurgeReport:
@@ -143,6 +145,7 @@ def purge(
         rules: policy, archives and kill switch.
         database: the truth.
         vector_db: whose index is told at once; other targets of the ledger are told by their own runs.
+        cache: of vectors, told at once where it is outside the database; without it, whoever uses it next tells it.
         approved_plan_hash: names the plan, and says that a person has looked at it.
         dry_run: delete nothing, and say what would go.
 
@@ -178,6 +181,8 @@ def purge(
         _remove_old_archives(connection, rules)
         measures.note_success(connection)
         written = receipts.of_plan(connection, plan.plan_id)
+    if cache is not None:
+        cache.finish_erasures()
     for receipt in written:
         vector_db.deliver(receipt.collection)
     purged = {receipt.collection: receipt.purged for receipt in written}

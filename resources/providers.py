@@ -39,6 +39,7 @@ class ProviderCall:
         seconds: from the request to its answer.
         tokens: that the provider charges for.
         error: the class of the error, None where there was none.
+        texts: that were sent.
     """
 
     provider: str
@@ -46,6 +47,7 @@ class ProviderCall:
     seconds: float
     tokens: int = 0
     error: str | None = None
+    texts: int = 0
 
 
 CallLog = Callable[[ProviderCall], None]
@@ -79,7 +81,8 @@ class LocalHashingProvider:
         start = time.perf_counter()
         rows = self._vectorizer.transform([each.text for each in texts]).toarray().astype(np.float32)
         if self._on_call:
-            self._on_call(ProviderCall(self.space.provider, self.space.model, time.perf_counter() - start))
+            seconds = time.perf_counter() - start
+            self._on_call(ProviderCall(self.space.provider, self.space.model, seconds, texts=len(texts)))
         return [row if row.any() else None for row in rows]
 
 
@@ -190,7 +193,9 @@ class OpenAIProvider:
         if self._on_call:
             seconds = time.perf_counter() - start
             error_class = None if failure is None else _error_class(failure)
-            self._on_call(ProviderCall(self.space.provider, self.space.model, seconds, tokens, error_class))
+            self._on_call(
+                ProviderCall(self.space.provider, self.space.model, seconds, tokens, error_class, len(inputs))
+            )
         if failure is not None:
             raise failure
         return vectors
