@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from everreach_assets.service import metrics, models, outcomes
 from everreach_assets.service.auth import Tokens
+from everreach_assets.service.embedding_api import EmbeddingApi
 from everreach_assets.service.errors import EXCEPTION_HANDLERS
 from everreach_assets.service.lanes import Lane
 from everreach_assets.service.metrics import MetricRoutes, Part
@@ -67,6 +68,7 @@ def create_app(settings: Settings, database: Database, *, parts: Sequence[Part] 
     operations = [
         *_state_operations(lanes, readiness),
         *_memory_operations(lanes, own, searches),
+        *_embedding_operations(lanes, EmbeddingApi(settings, own)),
     ]
 
     @contextlib.asynccontextmanager
@@ -114,6 +116,28 @@ def _memory_operations(lanes: Lanes, database: Database, searches: Searches) -> 
         Operation(
             "POST", "/api/v1/metrics", "Record what other services did", lanes.metrics,
             models.MetricsAnswer, partial(metrics.record, database), models.MetricsRequest,
+        ),
+    ]  # fmt: skip
+
+
+def _embedding_operations(lanes: Lanes, embedding: EmbeddingApi) -> list[Operation]:
+    base, lane = "/api/v1/embedding", lanes.embedding
+    return [
+        Operation(
+            "GET", f"{base}/health", "Whether the process lives", None, models.Alive, alive, needs_token=False
+        ),
+        Operation(
+            "GET", f"{base}/quota", "What is left of today's calls to the provider", lane,
+            models.EmbeddingQuotaAnswer, embedding.quota,
+        ),
+        Operation(
+            "GET", f"{base}/config", "Who computes embeddings", None, models.EmbeddingConfigAnswer, embedding.config
+        ),
+        Operation(
+            "GET", f"{base}/cache/stats", "What the cache holds", lane, models.CacheStatsAnswer, embedding.cache_stats
+        ),
+        Operation(
+            "DELETE", f"{base}/cache", "Forget every cached vector", lane, models.CacheCleared, embedding.clear_cache
         ),
     ]  # fmt: skip
 

@@ -271,9 +271,9 @@ class Readiness(BaseModel):
 class EmbeddingQuotaAnswer(BaseModel):
     """How much of today's calls to the embedding provider is left."""
 
-    daily_quota: int
-    current_count: int
-    remaining: int
+    daily_quota: int | None = Field(description="none where the provider has no limit, as the local one")
+    current_count: int = Field(description="calls that were made today, or are promised and may be made yet")
+    remaining: int | None
     exceeded: bool
     reset_at: dt.datetime = Field(description="the next UTC midnight")
     vector_search_enabled: bool = Field(description="whether a search by text can be embedded now")
@@ -302,6 +302,7 @@ class CacheStatsAnswer(BaseModel):
     oldest_at: dt.datetime | None
     ttl_seconds: int
     max_entries: int
+    pending_erasures: int = Field(description="erased texts that a cache which was away has yet to forget")
 
 
 class CacheCleared(BaseModel):
