@@ -4,15 +4,24 @@ What belongs here: the wiring that the commands and Dagster's resources share. W
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everreach_assets.domain.spaces import Space
 from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
+from resources.circuit_breakers import CircuitBreakers
 from resources.database import Database
-from resources.embedder import Embedder, open_provider
+from resources.embedder import Embedder
+from resources.embedding_dead_letters import EmbeddingDeadLetters
+from resources.embedding_pipeline import EmbeddingPipeline
 from resources.hosts import refuse_foreign_hosts
+from resources.metric_records import Record, record
 from resources.provider_calls import ProviderCalls
+from resources.provider_choice import open_providers
+from resources.provider_requests import ProviderRequests
+from resources.providers import EmbeddingProvider
 from resources.servers import running_servers
 from resources.settings import Settings
 from resources.vector_db import VectorDB, open_index
@@ -57,11 +66,48 @@ def open_database(settings: Settings) -> Database:
 
 
 def open_embedder(settings: Settings, database: Database) -> Embedder:
-    """The embedder that the settings choose; it knows the names of the prospects. The caller closes it."""
+    """The embedder that the settings choose; it knows the names of the prospects. The caller closes it.
+
+    Raises:
+        InvalidInput: a provider that is chosen lacks a setting.
+    """
+    providers = open_providers(settings)
     calls = ProviderCalls(database, settings.embedding_daily_quota)
+    backed_up = {providers.in_force.space.provider} if providers.in_force and providers.backup else set()
+    breakers = CircuitBreakers(database, frozenset(backed_up))
+
+    def requests_of(provider: EmbeddingProvider, is_backed_up: bool) -> ProviderRequests:
+        return ProviderRequests(
+            provider,
+            timeout_seconds=settings.embedding_timeout_seconds,
+            deadline_seconds=settings.embedding_deadline_seconds,
+            is_backed_up=is_backed_up,
+            on_call=calls,
+            breakers=breakers,
+        )
+
+    pipeline = EmbeddingPipeline(
+        concurrency=settings.embedding_concurrency,
+        refuses_long_texts=settings.embedding_long_texts == "refuse",
+        dead_letters=EmbeddingDeadLetters(database),
+        on_failover=functools.partial(_count_failover, database),
+    )
     with database.connection() as connection:
         names = prospects.names(connection)
-    return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
+    return Embedder(
+        providers.in_force,
+        names,
+        backup=providers.backup,
+        local=providers.local,
+        pipeline=pipeline,
+        requests_of=requests_of,
+        on_close=calls.close,
+    )
+
+
+def _count_failover(database: Database, space: Space, texts: int) -> None:
+    with database.connection() as connection:
+        record(connection, [Record("everreach_embedding_failover_texts_total", texts, {"provider": space.provider})])
 
 
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:

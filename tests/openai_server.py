@@ -77,7 +77,8 @@ class Received:
 
 
 class OpenAIServer:
-    """The server. Scripted answers are given first, in their order; then the vectors."""
+    """The server. An answer comes from the rule, where it has one for the inputs; else from the script, in its order;
+    else it is the vectors, of the model asked for or of `answers_as`."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -85,6 +86,8 @@ class OpenAIServer:
         self.always: Answer = Answer()
         self.width = NATIVE_WIDTH
         self.ignores_base64 = False
+        self.answers_as: str | None = None
+        self.rule: Callable[[list[str]], Answer | None] | None = None
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._server = local_server(functools.partial(_Handler, self))
@@ -99,6 +102,8 @@ class OpenAIServer:
         """Record a request, and choose its answer."""
         with self._lock:
             self.requests.append(Received(time.monotonic(), headers, body))
+            if self.rule and (answer := self.rule(body["input"])):
+                return answer
             return self.script.popleft() if self.script else self.always
 
     @property
@@ -115,7 +120,7 @@ class OpenAIServer:
         tokens = sum(len(text.split()) for text in body["input"])
         return {
             "object": "list",
-            "model": body["model"],
+            "model": self.answers_as or body["model"],
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             "data": [
                 {
