@@ -9,6 +9,7 @@ import click
 
 from everreach_assets.commands import (
     database,
+    embedding,
     grafana,
     index,
     ingest,
@@ -55,6 +56,7 @@ main.add_command(index.index)
 main.add_command(strategy.strategy)
 main.add_command(sync.sync)
 main.add_command(retention.retention)
+main.add_command(embedding.embedding)
 main.add_command(metrics.metrics)
 main.add_command(grafana.grafana)
 main.add_command(processes.up)

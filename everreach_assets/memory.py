@@ -19,7 +19,7 @@ from resources.embedding_pipeline import EmbeddingPipeline
 from resources.hosts import refuse_foreign_hosts
 from resources.metric_records import Record, record
 from resources.provider_calls import ProviderCalls
-from resources.provider_choice import open_providers
+from resources.provider_choice import open_provider_of, open_providers
 from resources.provider_requests import ProviderRequests
 from resources.providers import EmbeddingProvider
 from resources.servers import running_servers
@@ -99,6 +99,7 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
         names,
         backup=providers.backup,
         local=providers.local,
+        open_space=functools.partial(open_provider_of, settings),
         pipeline=pipeline,
         requests_of=requests_of,
         on_close=calls.close,

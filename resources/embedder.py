@@ -21,7 +21,7 @@ from everreach_assets.domain.collections import (
     collection_named,
 )
 from everreach_assets.domain.embedding_results import REASONS, EmbeddedText, NotEmbedded, Reason, Result
-from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.errors import InvalidInput, QuotaExhausted, Refused
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
@@ -48,10 +48,12 @@ class Embedded:
     Attributes:
         results: in the order of the texts.
         redactions: how many spans of each kind the scrubber took out of the whole batch, and texts `refused`.
+        exhausted: whose quota of calls is used up, and until when, where texts wait for it; None where none does.
     """
 
     results: list[Result]
     redactions: Mapping[str, int]
+    exhausted: QuotaExhausted | None = None
 
     @property
     def vectors(self) -> list[Vector | None]:
@@ -66,6 +68,8 @@ class Embedder:
         provider: for the collections that may reach one; None: the local one.
         known_names: of people, to be scrubbed wherever they stand.
         backup: embeds for them, in its own space, what the provider cannot.
+        open_space: opens the provider of a space that neither of them has: one that was in force before the settings
+            changed, or that a migration fills. Answers None where there is none.
         local: embeds what no other may see; None: nobody does, and such a collection is an error.
         pipeline: how a batch is embedded.
         requests_of: makes the requests of a provider; told whether it has a backup.
@@ -81,6 +85,7 @@ class Embedder:
         *,
         backup: EmbeddingProvider | None = None,
         local: EmbeddingProvider | Literal["hashing"] | None = "hashing",
+        open_space: Callable[[Space], EmbeddingProvider | None] | None = None,
         pipeline: EmbeddingPipeline | None = None,
         requests_of: RequestsOf = _bare_requests,
         on_close: Callable[[], None] | None = None,
@@ -92,6 +97,9 @@ class Embedder:
         self._chain = [requests_of(provider, backup is not None)] if provider else self._local
         if backup:
             self._chain = [*self._chain, requests_of(backup, False)]
+        self._open_space = open_space or (lambda _: None)
+        self._requests_of = requests_of
+        self._by_space = {each.provider.space: each for each in (*self._local, *reversed(self._chain))}
         names = list(known_names)
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
@@ -122,7 +130,16 @@ class Embedder:
 
     def can_ask(self, space: Space) -> bool:
         """Whether the provider of the space is worth asking now: it answers, or it is time to see whether it does."""
-        return any(each.provider.space == space and each.can_ask() for each in (*self._chain, *self._local))
+        requests = self._requests_in(space)
+        return requests is not None and requests.can_ask()
+
+    def _requests_in(self, space: Space) -> ProviderRequests | None:
+        if space not in self._by_space:
+            provider = self._open_space(space)
+            if provider is None:
+                return None
+            self._by_space[space] = self._requests_of(provider, False)
+        return self._by_space[space]
 
     def scrub(self, collection: str, text: str) -> ScrubbedText:
         """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
@@ -154,27 +171,28 @@ class Embedder:
             Unavailable: the provider of the space cannot be asked.
             InvalidInput: no provider that may see the collection has that space; else as `embed_many`.
         """
-        for requests in self._chain_of(collection_named(collection)):
-            if requests.provider.space == space:
-                return self._embed(collection, texts, [requests])
-        raise InvalidInput(f"{collection}: no provider that may see it has the space {space}")
+        requests = self._requests_in(space)
+        may_be_sent = collection_named(collection).allows(Sink.EMBEDDING_PROVIDER)
+        if requests is None or not (may_be_sent or requests in self._local):
+            raise InvalidInput(f"{collection}: no provider that may see it has the space {space}; is its key set?")
+        return self._embed(collection, texts, [requests])
 
     def embed_query(self, collection: str, text: str) -> EmbeddedText:
         """The vector of a text to search with.
 
         Raises:
             InvalidInput: nothing is left to embed, or the provider has no vector for it.
-            Unavailable: the day's provider calls are used up; else as `embed_many`.
+            QuotaExhausted: the day's provider calls are used up; else as `embed_many`.
         """
         return self._embed_one(collection, text, "query")
 
     def _embed_one(self, collection: str, text: str, purpose: Purpose) -> EmbeddedText:
         chain = self._chain_of(collection_named(collection))
-        (result,) = self._embed(collection, [text], chain, purpose=purpose).results
+        embedded = self._embed(collection, [text], chain, purpose=purpose)
+        (result,) = embedded.results
         if isinstance(result, EmbeddedText):
             return result
-        message = f"{collection}: {REASONS[result.reason]}"
-        raise Unavailable(message) if result.reason == "quota" else InvalidInput(message)
+        raise embedded.exhausted or InvalidInput(f"{collection}: {REASONS[result.reason]}")
 
     def _embed(
         self,
@@ -192,7 +210,8 @@ class Embedder:
         ids = doc_ids if doc_ids is not None else [None] * len(texts)
         given = [Text(each, _hash(text), doc_id) for each, text, doc_id in zip(scrubbed, texts, ids, strict=True)]
         order = Order(collection, self.scrubber_version, purpose)
-        return Embedded(self._pipeline.embed(order, given, chain), redactions)
+        outcome = self._pipeline.embed(order, given, chain)
+        return Embedded(outcome.results, redactions, outcome.exhausted)
 
     def _scrub_or_refuse(self, collection: str, text: str) -> ScrubbedText | None:
         """The scrubbed text; None where the scrubber refuses it, so that one such text does not stop the others."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from everreach_assets.domain.cache_keys import cache_key
 from everreach_assets.domain.embedding_inputs import EmbeddingInput, batches, normalised, parts_of, pooled
-from everreach_assets.domain.embedding_results import EmbeddedText, NotEmbedded, Reason, Result
+from everreach_assets.domain.embedding_results import EmbeddedText, NotEmbedded, Outcome, Reason, Result
 from everreach_assets.domain.errors import QuotaExhausted, Unavailable
 from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
@@ -80,8 +80,10 @@ class EmbeddingPipeline:
     dead_letters: EmbeddingDeadLetters | None = None
     on_failover: Callable[[Space, int], None] | None = None
 
-    def embed(self, order: Order, texts: Sequence[Text], chain: Sequence[ProviderRequests]) -> list[Result]:
-        """What became of each text, in their order. The same text twice is embedded once.
+    def embed(self, order: Order, texts: Sequence[Text], chain: Sequence[ProviderRequests]) -> Outcome:
+        """What became of the texts. The same text twice is embedded once.
+
+        Where the day's quota of calls is used up, the texts that are left wait: that is no error, and no backup's work.
 
         Args:
             order: what for.
@@ -98,6 +100,7 @@ class EmbeddingPipeline:
             if whole is not None:
                 sources.setdefault(whole, []).append(text)
         results: dict[EmbeddingInput, Result] = {}
+        exhausted: QuotaExhausted | None = None
         for number, requests in enumerate(chain):
             unsettled = {whole: theirs for whole, theirs in sources.items() if whole not in results}
             if not unsettled:
@@ -108,17 +111,19 @@ class EmbeddingPipeline:
             except Unavailable:
                 if number == len(chain) - 1:
                     raise
+            exhausted = share.exhausted
             settled = share.results()
             results |= settled
             if number > 0 and self.on_failover:
                 embedded = sum(isinstance(each, EmbeddedText) for each in settled.values())
                 self.on_failover(requests.provider.space, embedded)
-        return [
+        in_order = [
             results[whole]
             if whole is not None
             else NotEmbedded("refused_by_scrubber" if text.scrubbed is None else "empty")
             for text, whole in zip(texts, wholes, strict=True)
         ]
+        return Outcome(in_order, exhausted)
 
 
 @dataclass
@@ -134,6 +139,7 @@ class _Share:
     sources: dict[bytes, list[Text]] = field(default_factory=dict)
     vectors: dict[EmbeddingInput, Vector] = field(default_factory=dict)
     faults: dict[EmbeddingInput, Reason] = field(default_factory=dict)
+    exhausted: QuotaExhausted | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -154,7 +160,8 @@ class _Share:
             for request in requests[:alone]:
                 self._request(request)
             self._request_at_once(requests[alone:])
-        except QuotaExhausted:
+        except QuotaExhausted as error:
+            self.exhausted = error
             unasked = [each for each in missing if each not in self.vectors and each not in self.faults]
             self.faults.update(dict.fromkeys(unasked, "quota"))
 

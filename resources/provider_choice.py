@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.spaces import Space
 from resources.providers import (
     EmbeddingProvider,
     LocalHashingProvider,
@@ -46,6 +47,28 @@ def open_providers(settings: Settings) -> Providers:
     if backup is None or backup.space == (in_force or local or backup).space:
         raise InvalidInput("EMBEDDING_FALLBACK_ENABLED needs an EMBEDDING_BACKUP_PROVIDER other than the provider")
     return Providers(in_force, backup, local)
+
+
+def open_provider_of(settings: Settings, space: Space) -> EmbeddingProvider | None:
+    """The provider of the space, made with the keys that the settings hold; None where they hold none for it.
+
+    Raises:
+        InvalidInput: as `open_providers`.
+    """
+    of_model: dict[str, object]
+    match space.provider:
+        case "openai" if settings.openai_api_key is not None:
+            of_model = {"embedding_model": space.model, "embedding_width": space.width}
+            provider = _remote(settings.model_copy(update=of_model), "openai")
+        case "voyage" if settings.voyage_api_key is not None:
+            provider = _remote(settings.model_copy(update={"voyage_model": space.model}), "voyage")
+        case "http" if settings.embedding_http_url is not None:
+            provider = _remote(settings, "http")
+        case "local":
+            provider = _local(settings)
+        case _:
+            return None
+    return provider if provider is not None and provider.space == space else None
 
 
 def _remote(settings: Settings, name: Literal["local", "openai", "voyage", "http"]) -> EmbeddingProvider | None:

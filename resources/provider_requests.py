@@ -229,7 +229,7 @@ class ProviderRequests:
         # After the block: an error of the report must not carry the provider's with it.
         if self._on_call:
             seconds = time.perf_counter() - start
-            self._on_call(ProviderCall(space.provider, space.model, seconds, tokens, error_class))
+            self._on_call(ProviderCall(space.provider, space.model, seconds, tokens, error_class, len(inputs)))
         if self._quota:
             self._quota.settle(reservation, 1)
         if self._breakers is not None and (failure is None or not failure.fault.is_passing):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from everreach_assets.domain.errors import QuotaExhausted
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
 
@@ -35,3 +36,16 @@ class NotEmbedded:
 
 
 Result = EmbeddedText | NotEmbedded
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a batch.
+
+    Attributes:
+        results: in the order of the texts.
+        exhausted: whose quota, and until when, where texts wait for it.
+    """
+
+    results: list[Result]
+    exhausted: QuotaExhausted | None = None

@@ -28,6 +28,7 @@ class ProviderCall:
         seconds: from the request to its answer.
         tokens: that the provider charges for.
         error: the class of the error, None where there was none.
+        texts: that were sent.
     """
 
     provider: str
@@ -35,6 +36,7 @@ class ProviderCall:
     seconds: float
     tokens: int = 0
     error: str | None = None
+    texts: int = 0
 
 
 CallLog = Callable[[ProviderCall], None]

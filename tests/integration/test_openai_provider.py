@@ -151,7 +151,7 @@ def test_a_long_text_is_the_mean_of_its_parts_weighted_by_their_tokens(server: O
 
 def test_a_long_text_whose_parts_fall_into_two_requests_is_still_one_vector(server: OpenAIServer) -> None:
     filler = [f"{number}" + " word" * 7_990 for number in range(36)]
-    long = " ".join(f"word{number}" for number in range(4_000))
+    long = " ".join(f"word{number}" for number in range(5_200))
     vectors = embed(provider_of(server), *filler, long, "last")
     first, second = server.requests
     assert f"{first.inputs[-1]} {second.inputs[0]}" == long
