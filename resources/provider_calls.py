@@ -1,6 +1,6 @@
 """The calls of embedding providers, counted as they are made: whatever becomes of the work, they were spent.
 
-What does not belong here: the calls themselves (`resources/providers.py`), and prices (`domain/embedding_prices.py`).
+What does not belong here: the calls themselves (`resources/providers/`), and prices (`domain/embedding_prices.py`).
 """
 
 import datetime as dt
