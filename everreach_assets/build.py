@@ -26,6 +26,7 @@ from everreach_assets.retention import RetentionRules
 from resources.cloud_store import Cloud, open_cloud
 from resources.database import Database
 from resources.embedder import Embedder
+from resources.embedding_cache import EmbeddingCache, open_cache
 from resources.settings import Settings
 from resources.vector_db import VectorDB
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
@@ -41,8 +42,16 @@ def database_resource(_: dg.InitResourceContext) -> Iterator[Database]:
 @dg.resource(required_resource_keys={"database"})
 def embedder_resource(context: dg.InitResourceContext) -> Iterator[Embedder]:
     """Scrubs and embeds."""
-    with contextlib.closing(open_embedder(Settings(), context.resources.database)) as embedder:
+    opened = open_embedder(Settings(), context.resources.database, run_id=context.run_id or "command")
+    with contextlib.closing(opened) as embedder:
         yield embedder
+
+
+@dg.resource(required_resource_keys={"database"})
+def embedding_cache_resource(context: dg.InitResourceContext) -> Iterator[EmbeddingCache]:
+    """The cache of vectors, for who erases from it; the embedder has its own hold of it."""
+    with contextlib.closing(open_cache(Settings(), context.resources.database)) as cache:
+        yield cache
 
 
 @dg.resource(required_resource_keys={"database", "embedder"})
@@ -112,6 +121,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
         resources={
             "database": database_resource,
             "embedder": embedder_resource,
+            "embedding_cache": embedding_cache_resource,
             "vector_db": vector_db_resource,
             "retention": retention_resource,
             "cloud": cloud_resource,

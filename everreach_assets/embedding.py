@@ -4,12 +4,14 @@ What belongs here: their order. What does not: the statements (`resources/docume
 (`resources/embedder.py`), the index (`resources/vector_db.py`).
 """
 
+import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from everreach_assets.domain.collections import OUTCOMES
+from everreach_assets.domain.errors import QuotaExhausted
 from everreach_assets.domain.metric_catalogue import VALUE_SETS
 from everreach_assets.domain.vectors import Document
 from resources import documents
@@ -17,6 +19,7 @@ from resources.database import Connection, Database
 from resources.documents import Scope
 from resources.embedder import EmbeddedText, Embedder
 from resources.metric_records import Record, record, replace_gauges
+from resources.spending import Account, Spender, spending
 from resources.vector_db import VectorDB
 
 BATCH_DOCUMENTS = 1_000
@@ -32,11 +35,14 @@ class EmbeddingReport:
         embedded: documents whose text was embedded, or whose vector was copied from their post's.
         unchanged: documents whose text had its vector already.
         not_embedded: documents in which nothing was left to embed, or which the scrubber refused.
+        waiting: documents that wait for the next day, because the day's quota is used up.
         metadata_changed: vectors that only got other metadata.
         deleted: vectors whose document, or its text, is gone.
         mended_in_index: rows that the index had lost or kept and that were sent or removed again.
         redactions: spans that the scrubber took out, by kind.
         space: what the vectors are of, such as `openai/text-embedding-3-small`.
+        account: the provider calls that it took, and what the cache gave.
+        quota_reset_at: when the waiting documents' day begins; None where none waits.
     """
 
     collection: str
@@ -49,11 +55,20 @@ class EmbeddingReport:
     deleted: int
     mended_in_index: int
     redactions: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    quota_reset_at: dt.datetime | None = None
+    account: Account = field(default_factory=lambda: Account(Spender()))
 
     def __str__(self) -> str:
-        if self.embedded == 0:
+        if self.embedded == 0 and self.waiting == 0:
             return f"nothing to embed: {self.unchanged:,} documents are unchanged"
-        return f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+        done = f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+        if self.quota_reset_at is None:
+            return done
+        return (
+            f"{done}; {self.waiting:,} wait: the day's quota of calls is used up until "
+            f"{self.quota_reset_at:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 class RunCounts:
@@ -66,6 +81,7 @@ class RunCounts:
         self._started_at = 0.0
         self._unrecorded: Counter[str] = Counter()
         self.redactions: Counter[str] = Counter()
+        self.exhausted: QuotaExhausted | None = None
 
     def batch_started(self, started_at: float, redactions: Mapping[str, int]) -> None:
         """Note a batch that was scrubbed and embedded, and will be stored next."""
@@ -86,14 +102,14 @@ class RunCounts:
             ],
         )
 
-    def record_end(self, connection: Connection, *, unchanged: int, not_embedded: int) -> None:
+    def record_end(self, connection: Connection, *, unchanged: int, not_embedded: int, waiting: int) -> None:
         """Count what the run came upon and did not embed."""
         record(
             connection,
             [
                 rows_of(self._collection, "unchanged", unchanged),
                 rows_of(self._collection, "not_embedded", not_embedded),
-                Record("everreach_backfill_remaining_rows", 0, self._labels),
+                Record("everreach_backfill_remaining_rows", waiting, self._labels),
                 Record("everreach_vector_index_null_count", not_embedded, self._labels),
                 *self._taken_redactions(),
             ],
@@ -124,14 +140,29 @@ def record_index_size(connection: Connection, collection: str, backend: str, vec
 
 
 def embed_collection(
-    collection: str, *, database: Database, embedder: Embedder, vector_db: VectorDB
+    collection: str, *, database: Database, embedder: Embedder, vector_db: VectorDB, run_id: str = "command"
 ) -> EmbeddingReport:
     """Embed what is new or changed, refresh metadata, delete what is gone, deliver to the index.
+
+    Where the day's quota of calls is used up, it ends with what it did and says how many documents wait.
+
+    Args:
+        collection: one of `COLLECTIONS`.
+        database: the truth.
+        embedder: embeds.
+        vector_db: stores and delivers.
+        run_id: of Dagster, for the cost ledger.
 
     Raises:
         Unavailable: a server or the provider did not answer. What was embedded until then is stored, and the next call
             goes on from there.
     """
+    with spending(Spender(run_id, f"vectors/{collection}")) as account:
+        report = _embed_collection(collection, database, embedder, vector_db)
+    return replace(report, account=account)
+
+
+def _embed_collection(collection: str, database: Database, embedder: Embedder, vector_db: VectorDB) -> EmbeddingReport:
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
         deleted = documents.delete_gone(
@@ -152,14 +183,16 @@ def embed_collection(
     else:
         batches = _embedded_batches(scope, database, embedder, counts)
         embedded = vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
-    if embedded < pending:
+    waiting = pending - embedded if counts.exhausted else 0  # how many of them hold nothing to embed, nobody knows yet
+    if embedded + waiting < pending:
         with documents.comparison(database) as connection:
             outdated = documents.delete_outdated(connection, scope)
             record(connection, [rows_of(collection, "deleted", outdated)])
         deleted += outdated
     mended = vector_db.catch_up(collection)
     with database.transaction() as connection:
-        counts.record_end(connection, unchanged=total - pending, not_embedded=pending - embedded)
+        not_embedded = pending - embedded - waiting
+        counts.record_end(connection, unchanged=total - pending, not_embedded=not_embedded, waiting=waiting)
         record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
     return EmbeddingReport(
         collection=collection,
@@ -167,11 +200,13 @@ def embed_collection(
         vectors=vector_db.count(collection),
         embedded=embedded,
         unchanged=total - pending,
-        not_embedded=pending - embedded,
+        not_embedded=not_embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
         mended_in_index=mended,
         redactions=dict(counts.redactions),
+        waiting=waiting,
+        quota_reset_at=counts.exhausted.reset_at if counts.exhausted else None,
     )
 
 
@@ -186,10 +221,15 @@ def _embedded_batches(
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
             start = time.monotonic()
-            result = embedder.embed_many(scope.collection, [each.text for each in batch])
+            result = embedder.embed_many(
+                scope.collection, [each.text for each in batch], [each.doc_id for each in batch]
+            )
             counts.batch_started(start, result.redactions)
+            counts.exhausted = result.exhausted
             yield [
                 Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version)
                 for each, text in zip(batch, result.results, strict=True)
-                if isinstance(text, EmbeddedText)
+                if isinstance(text, EmbeddedText) and text.space.space_id == scope.space_id
             ]
+            if result.exhausted:
+                return

@@ -14,8 +14,10 @@ from resources import prospects
 from resources.circuit_breakers import CircuitBreakers
 from resources.database import Database
 from resources.embedder import Embedder
+from resources.embedding_cache import EmbeddingCache, open_cache
 from resources.embedding_dead_letters import EmbeddingDeadLetters
 from resources.embedding_pipeline import EmbeddingPipeline
+from resources.embedding_quota import open_quota
 from resources.hosts import refuse_foreign_hosts
 from resources.metric_records import Record, record
 from resources.provider_calls import ProviderCalls
@@ -24,6 +26,7 @@ from resources.provider_requests import ProviderRequests
 from resources.providers import EmbeddingProvider
 from resources.servers import running_servers
 from resources.settings import Settings
+from resources.spending import Spender
 from resources.vector_db import VectorDB, open_index
 
 
@@ -35,6 +38,7 @@ class Memory:
     database: Database
     embedder: Embedder
     vector_db: VectorDB
+    cache: EmbeddingCache
 
 
 @contextlib.contextmanager
@@ -51,8 +55,9 @@ def open_memory(settings: Settings) -> Iterator[Memory]:
             open_database(found) as database,
             contextlib.closing(open_embedder(found, database)) as embedder,
             contextlib.closing(open_vector_db(found, database, embedder)) as vector_db,
+            contextlib.closing(open_cache(found, database)) as cache,
         ):
-            yield Memory(found, database, embedder, vector_db)
+            yield Memory(found, database, embedder, vector_db, cache)
 
 
 def open_database(settings: Settings) -> Database:
@@ -65,16 +70,23 @@ def open_database(settings: Settings) -> Database:
     return Database(settings.database_url())
 
 
-def open_embedder(settings: Settings, database: Database) -> Embedder:
+def open_embedder(settings: Settings, database: Database, *, run_id: str = "command") -> Embedder:
     """The embedder that the settings choose; it knows the names of the prospects. The caller closes it.
+
+    Args:
+        settings: with the addresses of servers that run.
+        database: opened.
+        run_id: whose calls they are in the cost ledger: a run of Dagster, `command` or `service`.
 
     Raises:
         InvalidInput: a provider that is chosen lacks a setting.
     """
     providers = open_providers(settings)
-    calls = ProviderCalls(database, settings.embedding_daily_quota)
+    quota = open_quota(settings, database)
+    calls = ProviderCalls(database, quota, spender=Spender(run_id))
     backed_up = {providers.in_force.space.provider} if providers.in_force and providers.backup else set()
     breakers = CircuitBreakers(database, frozenset(backed_up))
+    cache = open_cache(settings, database)
 
     def requests_of(provider: EmbeddingProvider, is_backed_up: bool) -> ProviderRequests:
         return ProviderRequests(
@@ -84,11 +96,17 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
             is_backed_up=is_backed_up,
             on_call=calls,
             breakers=breakers,
+            quota=quota,
         )
+
+    def close() -> None:
+        cache.close()
+        calls.close()
 
     pipeline = EmbeddingPipeline(
         concurrency=settings.embedding_concurrency,
         refuses_long_texts=settings.embedding_long_texts == "refuse",
+        cache=cache,
         dead_letters=EmbeddingDeadLetters(database),
         on_failover=functools.partial(_count_failover, database),
     )
@@ -102,7 +120,7 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
         open_space=functools.partial(open_provider_of, settings),
         pipeline=pipeline,
         requests_of=requests_of,
-        on_close=calls.close,
+        on_close=close,
     )
 
 

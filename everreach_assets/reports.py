@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategies import Claim
+from resources.provider_calls import CostRow
 from resources.retention import Receipt
+from resources.spending import Spent
 
 VERDICTS: tuple[Verdict, ...] = ("expired", "held", "cited", "pending_outcome", "young", "unknown_age", "future")
+SPENT = ("calls", "texts", "tokens", "USD")
 LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data")
 
 
@@ -49,6 +52,37 @@ def receipt_table(purged: Mapping[str, int], receipts: Sequence[Receipt]) -> str
         ["collection", "documents", "archive"],
         [[collection, count, archives.get(collection, "")] for collection, count in sorted(purged.items())],
     )
+
+
+def spent_table(by_model: Mapping[tuple[str, str], Spent]) -> str:
+    """What calls came to, by provider and model."""
+    if not by_model:
+        return "no calls"
+    return _table(
+        ["provider", "model", *SPENT], [[*key, *spent_cells(spent)] for key, spent in sorted(by_model.items())]
+    )
+
+
+def cost_table(rows: Sequence[CostRow]) -> str:
+    """The ledger line by line, and its sum."""
+    if not rows:
+        return "no calls in these days"
+    lines = [
+        [each.day, each.spender.run_id, each.spender.asset, each.provider, each.model, *spent_cells(each.spent)]
+        for each in rows
+    ]
+    total = sum((each.spent for each in rows), Spent())
+    return _table(
+        ["day", "run", "asset", "provider", "model", *SPENT], [*lines, ["all", "", "", "", "", *spent_cells(total)]]
+    )
+
+
+def spent_cells(spent: Spent) -> list[str]:
+    """Calls, texts, tokens, and their cost; of tokens without a known price that it is not known."""
+    usd = f"{spent.cost_micro_usd / 1e6:,.6f}"
+    if spent.unpriced_tokens:
+        usd += f" and {spent.unpriced_tokens:,} tokens of unknown price"
+    return [f"{spent.calls:,}", f"{spent.texts:,}", f"{spent.tokens:,}", usd]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

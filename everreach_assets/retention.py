@@ -26,6 +26,7 @@ from everreach_assets.domain.retention import (
 from resources import archives
 from resources import retention as rows
 from resources.database import Connection, Database
+from resources.embedding_cache import EmbeddingCache
 from resources.retention import Ages, Plan, Receipt
 from resources.vector_db import VectorDB
 
@@ -124,6 +125,7 @@ def purge(
     *,
     database: Database,
     vector_db: VectorDB,
+    cache: EmbeddingCache | None = None,
     approved_plan_hash: str = "",
     dry_run: bool = True,
 ) -> PurgeReport:
@@ -135,6 +137,7 @@ def purge(
         rules: policy, archives and kill switch.
         database: the truth.
         vector_db: whose index is told at once; other targets of the ledger are told by their own runs.
+        cache: of vectors, told at once where it is outside the database; without it, whoever uses it next tells it.
         approved_plan_hash: names the plan, and says that a person has looked at it.
         dry_run: delete nothing, and say what would go.
 
@@ -170,6 +173,8 @@ def purge(
         _remove_old_archives(connection, rules)
         rows.note_success(connection)
         receipts = rows.receipts(connection, plan.plan_id)
+    if cache is not None:
+        cache.finish_erasures()
     for receipt in receipts:
         vector_db.deliver(receipt.collection)
     purged = {receipt.collection: receipt.purged for receipt in receipts}

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROSPECTS
 from everreach_assets.domain.vectors import Metadata
-from resources import posts
+from resources import embedding_cache, posts
 from resources.database import Connection, Database
 from resources.vector_store import ledger_targets, noted
 
@@ -202,16 +202,15 @@ def delete_gone(connection: Connection, scope: Scope) -> int:
 
     A vector that somebody stored without a text of ours (no hash) is not one of these documents and stays.
     """
-    return _write_noting(
+    return _delete_noting(
         connection,
         scope,
         """
         DELETE FROM vector_embeddings AS stored
         WHERE collection = %(collection)s AND text_sha256 IS NOT NULL
             AND NOT EXISTS (SELECT FROM {view} AS documents WHERE documents.doc_id = stored.doc_id)
-        RETURNING stored.doc_id, nextval('vector_revisions') AS rev
+        RETURNING stored.doc_id, nextval('vector_revisions') AS rev, stored.text_sha256
         """,
-        is_deletion=True,
     )
 
 
@@ -220,25 +219,34 @@ def delete_outdated(connection: Connection, scope: Scope) -> int:
 
     After the embedding these are the documents in whose new text nothing was left to embed.
     """
-    return _write_noting(
+    return _delete_noting(
         connection,
         scope,
         """
         DELETE FROM vector_embeddings AS stored USING {view} AS documents
         WHERE stored.collection = %(collection)s AND stored.doc_id = documents.doc_id AND {is_other_text}
-        RETURNING stored.doc_id, nextval('vector_revisions') AS rev
+        RETURNING stored.doc_id, nextval('vector_revisions') AS rev, stored.text_sha256
         """,
-        is_deletion=True,
     )
 
 
-def _write_noting(connection: Connection, scope: Scope, statement: str, *, is_deletion: bool = False) -> int:
+def _write_noting(connection: Connection, scope: Scope, statement: str) -> int:
     """Run a writing statement that returns `doc_id, rev`, note the changes for each target, answer their number."""
     noting = sql.SQL("WITH changed AS ({statement}), noted AS ({noted}) SELECT count(*) FROM changed").format(
-        statement=_with_view(scope, statement), noted=noted("changed", is_deletion=is_deletion)
+        statement=_with_view(scope, statement), noted=noted("changed")
     )
     row = connection.execute(noting, scope.parameters).fetchone()
     return int(row[0]) if row else 0
+
+
+def _delete_noting(connection: Connection, scope: Scope, statement: str) -> int:
+    """As `_write_noting`, of a deletion that returns `text_sha256` too: those texts leave the cache with their rows."""
+    noting = sql.SQL(
+        "WITH changed AS ({statement}), noted AS ({noted}) SELECT count(*), array_agg(text_sha256) FROM changed"
+    ).format(statement=_with_view(scope, statement), noted=noted("changed", is_deletion=True))
+    deleted, text_hashes = connection.execute(noting, scope.parameters).fetchone() or (0, None)
+    embedding_cache.erase_in(connection, text_hashes or [])
+    return int(deleted)
 
 
 def _with_view(scope: Scope, statement: str) -> sql.Composed:

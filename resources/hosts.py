@@ -28,7 +28,7 @@ SAFE_SSLMODES = {"require", "verify-ca", "verify-full"}
 
 
 def refuse_foreign_hosts(settings: Settings) -> None:
-    """Refuse a database or index on a host that is not the operator's: both hold rows that must never leave.
+    """Refuse a database, index or cache on a host that is not the operator's: each holds what must never leave.
 
     Raises:
         Refused: a host is neither a socket, loopback nor private, and EVERREACH_TRUSTED_HOSTS does not name it.
@@ -38,6 +38,9 @@ def refuse_foreign_hosts(settings: Settings) -> None:
         hosts += [("EVERREACH_DATABASE_URL", host) for host in postgres_hosts(settings.database_url())]
     if settings.vector_backend == "chroma" and settings.chroma_host:
         hosts.append(("CHROMA_HOST", chroma_host(settings.chroma_host)))
+    if settings.embedding_cache_url is not None:
+        cache = urlsplit(settings.embedding_cache_url.get_secret_value())
+        hosts.append(("EMBEDDING_CACHE_URL", "/" if cache.scheme == "unix" else cache.hostname or "localhost"))
     for setting, host in hosts:
         if host.lower() not in settings.trusted_hosts and not _is_within(host, LOOPBACK_NETWORKS + PRIVATE_NETWORKS):
             raise Refused(

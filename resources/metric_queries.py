@@ -20,6 +20,7 @@ from everreach_assets.domain.sync import may_leave
 from resources import metric_records
 from resources.database import Connection
 from resources.metric_records import Sample
+from resources.providers import LOCAL
 from resources.settings import Settings
 from resources.vector_store import CLOUD_TARGET
 
@@ -123,6 +124,30 @@ QUERIES: tuple[MetricQuery, ...] = (
     ),
     MetricQuery(
         "embedding",
+        "everreach_embedding_quota_remaining",
+        """
+        SELECT known.value AS provider, greatest(0, %(daily_quota)s - coalesce(calls, 0) - coalesce((
+            SELECT sum(calls_left) FROM embedding_reservations AS promised
+            WHERE promised.day = today.day AND promised.provider = known.value AND promised.expires_at > now()), 0))
+            AS value
+        FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS day) AS today
+        CROSS JOIN metric_label_values AS known
+        LEFT JOIN embedding_call_days AS made ON made.provider = known.value AND made.day = today.day
+        WHERE known.value_set = 'provider' AND known.value <> ALL(%(without_quota)s)
+        """,
+    ),
+    MetricQuery(
+        "embedding",
+        "everreach_embedding_cache_entries",
+        "SELECT count(*) AS value FROM embedding_cache",  # bounded by EMBEDDING_CACHE_MAX_ENTRIES
+    ),
+    MetricQuery(
+        "embedding",
+        "everreach_embedding_cache_pending_erasures",
+        "SELECT count(*) AS value FROM embedding_cache_erasures WHERE applied_at IS NULL AND %(cache_is_redis)s",
+    ),
+    MetricQuery(
+        "embedding",
         "everreach_embedding_breaker_open",
         """
         SELECT known.value AS provider, (breaker.opened_at IS NOT NULL)::int AS value
@@ -187,10 +212,13 @@ QUERIES: tuple[MetricQuery, ...] = (
 def parameters(settings: Settings) -> dict[str, object]:
     """What the statements may refer to."""
     return {
+        "cache_is_redis": settings.embedding_cache_url is not None,
         "cloud": CLOUD_TARGET,
         "collections": list(COLLECTIONS),
+        "daily_quota": settings.embedding_daily_quota,
         "index_targets": ["chroma"] if settings.vector_backend == "chroma" else [],
         "new_outcomes": NEW_OUTCOMES,
+        "without_quota": [LOCAL, OTHER],
         "synced": [name for name in COLLECTIONS if may_leave(name)],
     }
 

@@ -9,7 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import stamina
 
@@ -18,6 +18,7 @@ from everreach_assets.domain.embedding_inputs import PROBE, EmbeddingInput
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.vectors import Vector
 from resources.circuit_breakers import CircuitBreakers
+from resources.embedding_quota import EmbeddingQuota
 from resources.providers.faults import Fault, ProviderFault
 from resources.providers.protocol import LOCAL, CallLog, EmbeddingProvider, ProviderCall, Purpose
 
@@ -29,14 +30,6 @@ What is left unsettled after that is asked for again by the next run."""
 InputFault = Literal["bad_answer", "refused_by_provider", "unsettled"]
 Vectors = Mapping[EmbeddingInput, Vector]
 Verified = list[Vector | None] | Untrusted
-
-
-class Quota(Protocol):
-    """The calls that a day may have (`resources/embedding_quota.py`)."""
-
-    def reserve(self, provider: str, calls: int) -> object: ...
-
-    def settle(self, reservation: object, calls_made: int) -> None: ...
 
 
 class ProviderRequests:
@@ -60,7 +53,7 @@ class ProviderRequests:
         is_backed_up: bool = False,
         on_call: CallLog | None = None,
         breakers: CircuitBreakers | None = None,
-        quota: Quota | None = None,
+        quota: EmbeddingQuota | None = None,
     ) -> None:
         self.provider = provider
         self._timeout_seconds = timeout_seconds
@@ -230,7 +223,7 @@ class ProviderRequests:
         if self._on_call:
             seconds = time.perf_counter() - start
             self._on_call(ProviderCall(space.provider, space.model, seconds, tokens, error_class, len(inputs)))
-        if self._quota:
+        if self._quota and reservation:
             self._quota.settle(reservation, 1)
         if self._breakers is not None and (failure is None or not failure.fault.is_passing):
             self._breakers.note_success(space.provider)  # whatever the answer was: who refuses is there

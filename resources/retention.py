@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from everreach_assets.domain.retention import Counts, PlanItem, RetentionPolicy
-from resources import vector_store
+from resources import embedding_cache, vector_store
 from resources.database import Connection
 from resources.metric_records import Record, record, replace_gauges
 
@@ -533,8 +533,8 @@ def delete_expired(
 ) -> int:
     """Delete those of the documents that are still as planned, still expired and not held; answers how many.
 
-    Vectors, rows of people, ledger, tombstones, receipt and metric change in the transaction of the connection, or not
-    at all.
+    Vectors, rows of people, ledger, tombstones, cached vectors, receipt and metric change in the transaction of the
+    connection, or not at all. A cache outside it is told afterwards (`EmbeddingCache.finish_erasures`).
 
     Args:
         connection: in a transaction.
@@ -557,24 +557,28 @@ def delete_expired(
             ), vectors AS (
                 DELETE FROM vector_embeddings AS stored USING expired
                 WHERE stored.collection = %(collection)s AND stored.doc_id = expired.doc_id
+                RETURNING stored.text_sha256
             ), people AS (
                 DELETE FROM prospects USING expired
                 WHERE %(collection)s = %(prospects)s AND prospects.prospect_id = expired.doc_id
+                RETURNING prospects.text_sha256
             ), noted AS ({noted}), marked AS (
                 INSERT INTO retention_tombstones (collection, doc_id, receipt_id)
                 SELECT %(collection)s, doc_id, %(receipt_id)s FROM expired
                 ON CONFLICT (collection, doc_id) DO UPDATE SET receipt_id = excluded.receipt_id, purged_at = now()
             )
             UPDATE retention_receipts SET purged = purged + (SELECT count(*) FROM expired)
-            WHERE receipt_id = %(receipt_id)s RETURNING (SELECT count(*) FROM expired)
+            WHERE receipt_id = %(receipt_id)s RETURNING (SELECT count(*) FROM expired), ARRAY(
+                SELECT text_sha256 FROM vectors UNION SELECT text_sha256 FROM people)
             """
         ).format(eligible=query, noted=vector_store.noted("expired", is_deletion=True)),
         parameters | {"prospects": PROSPECTS.name, "targets": list(targets), "receipt_id": receipt.receipt_id},
     ).fetchone()
-    purged = int(row[0]) if row else 0
+    purged, text_hashes = row or (0, [])
+    embedding_cache.erase_in(connection, text_hashes)
     if purged:
         record(connection, [Record(PURGED, purged, {"collection": receipt.collection, "reason": "expired"})])
-    return purged
+    return int(purged)
 
 
 def _eligible(

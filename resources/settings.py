@@ -39,6 +39,18 @@ def check_database_url(address: SecretStr | None) -> SecretStr | None:
     return address
 
 
+def check_redis_url(address: SecretStr | None) -> SecretStr | None:
+    """The address itself, if it is one. No message repeats any of it: a part may be the password.
+
+    Raises:
+        ValueError: it is no redis://, rediss:// or unix:// address.
+    """
+    if address is not None and not address.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it is no address of the form redis://user:password@host:port/number")
+    return address
+
+
+RedisAddress = Annotated[SecretStr | None, AfterValidator(check_redis_url)]
 DatabaseAddress = Annotated[SecretStr | None, AfterValidator(check_database_url)]
 
 
@@ -85,6 +97,15 @@ class Settings(BaseSettings):
     )
     cloud_cost_cap_usd: float = Field(400.0, gt=0, description="What the cloud services may cost in a month")
     embedding_daily_quota: int = Field(10_000, ge=0, description="Provider calls that a UTC day may have")
+    embedding_cache_url: RedisAddress = Field(
+        None, description="redis:// address of the cache of vectors; empty: a table of the database"
+    )
+    embedding_cache_ttl_seconds: int = Field(
+        604_800, ge=1, le=2_592_000, description="How long a vector is kept in the cache, in seconds; 30 days at most"
+    )
+    embedding_cache_max_entries: int = Field(
+        100_000, ge=0, description="Vectors in the cache, of 6 KB each; beyond it the oldest go"
+    )
     everreach_alert_token: SecretStr | None = Field(
         None, description="What Alertmanager shows to the relay; empty: one of our own in <EVERREACH_HOME>/alert-token"
     )

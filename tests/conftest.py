@@ -113,7 +113,7 @@ def program(name: str) -> str:
     """The path of a program of the system; outside CI a test that needs it skips where it is not installed."""
     found = shutil.which(name)
     if found is None:
-        message = f"{name} is not installed: apt-get install prometheus prometheus-alertmanager"
+        message = f"{name} is not installed: apt-get install prometheus prometheus-alertmanager redis-server"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

@@ -9,6 +9,7 @@ from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROS
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.embedding import EmbeddingReport, embed_collection
 from everreach_assets.freshness import HOURLY
+from everreach_assets.reports import spent_table
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
 from resources.embedder import Embedder
@@ -28,12 +29,15 @@ def _embeddings(collection: Collection, deps: Sequence[tuple[str, str]], descrip
         freshness_policy=HOURLY,
     )
     def embeddings(
+        context: dg.AssetExecutionContext,
         database: dg.ResourceParam[Database],
         embedder: dg.ResourceParam[Embedder],
         vector_db: dg.ResourceParam[VectorDB],
     ) -> dg.MaterializeResult[None]:
         with retrying_when_unavailable():
-            report = embed_collection(collection.name, database=database, embedder=embedder, vector_db=vector_db)
+            report = embed_collection(
+                collection.name, database=database, embedder=embedder, vector_db=vector_db, run_id=context.run_id
+            )
         return dg.MaterializeResult(metadata=_metadata(report))
 
     return embeddings
@@ -68,6 +72,7 @@ lesson_embeddings = _embeddings(
 
 
 def _metadata(report: EmbeddingReport) -> dict[str, Any]:
+    spent = report.account.total
     return {
         "dagster/row_count": report.vectors,
         "summary": str(report),
@@ -75,8 +80,16 @@ def _metadata(report: EmbeddingReport) -> dict[str, Any]:
         "inserted": report.embedded,
         "skipped_unchanged": report.unchanged,
         "skipped_not_embedded": report.not_embedded,
+        "waiting_for_quota": report.waiting,
         "metadata_changed": report.metadata_changed,
         "deleted": report.deleted,
         "mended_in_index": report.mended_in_index,
         "redactions": dg.JsonMetadataValue(report.redactions),
+        "provider_calls": spent.calls,
+        "tokens": spent.tokens,
+        "tokens_without_price": spent.unpriced_tokens,
+        "cost_usd": spent.cost_micro_usd / 1e6,
+        "cache_hits": report.account.cache_hits,
+        "cache_misses": report.account.cache_misses,
+        "costs": dg.MarkdownMetadataValue(spent_table(report.account.by_model)),
     }

@@ -14,6 +14,7 @@ from everreach_assets.reports import item_table, plan_table, receipt_table
 from everreach_assets.retention import PurgeReport, RetentionRules
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
+from resources.embedding_cache import EmbeddingCache
 from resources.retention import Plan
 from resources.vector_db import VectorDB
 
@@ -69,6 +70,7 @@ def purges(
     database: dg.ResourceParam[Database],
     vector_db: dg.ResourceParam[VectorDB],
     retention: dg.ResourceParam[RetentionRules],
+    embedding_cache: dg.ResourceParam[EmbeddingCache],
 ) -> dg.MaterializeResult[None]:
     """One row is the receipt of a purge of one collection: what was planned, archived and deleted, and when.
 
@@ -80,6 +82,7 @@ def purges(
             retention,
             database=database,
             vector_db=vector_db,
+            cache=embedding_cache,
             approved_plan_hash=config.approved_plan_hash,
             dry_run=config.dry_run,
         )

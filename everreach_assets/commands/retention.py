@@ -62,6 +62,7 @@ def purge(plan_hash: str | None, yes: bool) -> None:
             rules,
             database=memory.database,
             vector_db=memory.vector_db,
+            cache=memory.cache,
             approved_plan_hash=plan_hash or "",
             dry_run=False,
         )

@@ -1,34 +1,69 @@
-"""What providers charge for embedding, by the day from which a price holds.
+"""What providers charge for embedding, by the day from which a price holds: a table, and the sum that it makes.
 
-A new price is a new line: calls of the past were paid at the price of their day. A model that is not named here has no
-price: its tokens are counted, its cost is not.
+What does not belong here: the prices (`everreach_assets/embedding_prices.yaml`), and who reads that file
+(`resources/provider_calls.py`).
+
+Money is whole numbers. A token of `text-embedding-3-small` is 0.02 micro-dollars: rounded at every call, many small
+calls would cost nothing. So costs are added up in pico-dollars, in which tokens times price is whole, and rounded once.
 """
 
 import datetime as dt
-from dataclasses import dataclass
+from collections import Counter
+from decimal import Decimal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, ValidationError, model_validator
+
+from everreach_assets.domain.errors import InvalidInput
 
 
-@dataclass(frozen=True)
-class Price:
-    """USD for a million tokens, from a UTC day on."""
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    provider: str
-    model: str
+
+class Price(_Strict):
+    """USD for a million tokens, from a UTC day on, and where it stands."""
+
+    provider: str = Field(min_length=1)
+    model: str = Field(min_length=1)
     since: dt.date
-    usd: float
+    usd_per_million_tokens: Decimal = Field(ge=0, lt=1_000_000, decimal_places=6)
+    source: HttpUrl
+
+    @property
+    def pico_usd_per_token(self) -> int:
+        """Whole: a price has at most six decimals, and a millionth of a millionth of a dollar has twelve."""
+        return int(self.usd_per_million_tokens * 1_000_000)
 
 
-PRICES = (
-    # https://openai.com/index/new-embedding-models-and-api-updates/
-    Price("openai", "text-embedding-3-small", dt.date(2024, 1, 25), 0.02),
-    Price("openai", "text-embedding-3-large", dt.date(2024, 1, 25), 0.13),
-    # https://docs.voyageai.com/docs/pricing
-    Price("voyage", "voyage-3.5", dt.date(2025, 5, 20), 0.06),
-    Price("voyage", "voyage-3.5-lite", dt.date(2025, 5, 20), 0.02),
-)
+class PriceTable(_Strict):
+    """Prices, each from its day on."""
+
+    prices: tuple[Price, ...]
+
+    @model_validator(mode="after")
+    def _each_day_has_one_price(self) -> "PriceTable":
+        times = Counter((each.provider, each.model, each.since) for each in self.prices)
+        if repeated := [key for key, number in times.items() if number > 1]:
+            raise ValueError(f"{' '.join(map(str, repeated[0]))}: two prices from one day on")
+        return self
+
+    def cost_pico_usd(self, provider: str, model: str, tokens: int, day: dt.date) -> int | None:
+        """What the tokens cost on that UTC day, in pico-dollars (10^-12 USD), exactly; None where no price is known."""
+        known = [each for each in self.prices if (each.provider, each.model) == (provider, model) and each.since <= day]
+        return tokens * max(known, key=lambda each: each.since).pico_usd_per_token if known else None
 
 
-def cost_usd(provider: str, model: str, tokens: int, day: dt.date) -> float | None:
-    """What the tokens cost on that day; None where no price is known."""
-    prices = [each for each in PRICES if (each.provider, each.model) == (provider, model) and each.since <= day]
-    return tokens * max(prices, key=lambda each: each.since).usd / 1e6 if prices else None
+def read_prices(text: str, name: str) -> PriceTable:
+    """The price table that the text of a YAML file states.
+
+    Raises:
+        InvalidInput: it is not one; the message names the file and each offending key.
+    """
+    try:
+        return PriceTable.model_validate(yaml.safe_load(text) or {})
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"prices {name}: not YAML ({' '.join(str(error).split())})") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise InvalidInput(f"prices {name}: {problems}") from None

@@ -13,7 +13,6 @@ from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.collections import CONTENT, LESSONS
 from everreach_assets.domain.embedding_answers import Answer as ProviderAnswer
 from everreach_assets.domain.embedding_inputs import EmbeddingInput
-from everreach_assets.domain.embedding_prices import PRICES
 from everreach_assets.domain.errors import EverReachError, InvalidInput, Unavailable
 from everreach_assets.domain.filters import Filter
 from everreach_assets.domain.vectors import WIDTH, Document, Match, Vector
@@ -24,6 +23,7 @@ from resources import metric_records
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.embedder import Embedder
+from resources.embedding_quota import EmbeddingQuota
 from resources.hnsw_index import HnswIndex
 from resources.intake import ingest_file
 from resources.metric_records import Buckets
@@ -234,7 +234,7 @@ def openai_embedder(database: Database, server: OpenAIServer, quota: int = 10_00
         model="text-embedding-3-small",
         width=WIDTH,
     )
-    calls = ProviderCalls(database, quota)
+    calls = ProviderCalls(database, EmbeddingQuota(database, quota, lifetime_seconds=60))
     return Embedder(provider, requests_of=lambda each, _: ProviderRequests(each, timeout_seconds=0.5, on_call=calls))
 
 
@@ -259,7 +259,7 @@ def test_every_attempt_is_counted_with_its_tokens_and_price_and_those_over_the_q
         ("everreach_embedding_quota_exhausted_total", "openai"): 1,
     }
     assert counts(database, "everreach_embedding_api_latency_seconds") == {MODEL: 3}
-    cost = tokens * PRICES[0].usd / 1e6
+    cost = tokens * 0.02 / 1e6
     assert counts(database, "everreach_embedding_cost_usd_total")[MODEL] == pytest.approx(cost)
     assert counts(database, "everreach_cloud_cost_usd_total")["embed", "openai"] == pytest.approx(cost)
     assert daily_calls(database) == [("openai", 3)]
@@ -303,7 +303,7 @@ def test_spending_is_counted_also_where_the_work_is_rolled_back(database: Databa
 
 
 def test_a_call_of_the_local_provider_is_written_at_the_close_and_has_no_quota(database: Database) -> None:
-    calls = ProviderCalls(database, daily_quota=0)
+    calls = ProviderCalls(database, EmbeddingQuota(database, 0, lifetime_seconds=60))
     embedder = Embedder(requests_of=lambda each, _: ProviderRequests(each, on_call=calls), on_close=calls.close)
     embedder.embed_many(LESSONS.name, ["one"])
     assert counts(database, *SPENDING) == {}

