@@ -1,7 +1,9 @@
-"""The embedder as it is wired, with cache, quota, breakers and dead letters, on a real Postgres; the real clients against
-servers that speak the providers' protocols.
+"""The embedder as it is wired, with cache, quota, breakers and dead letters, on a real Postgres.
+
+The providers' real clients talk to servers that speak their protocols.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -94,7 +96,8 @@ class Operations:
         self.run(
             "INSERT INTO embedding_breakers (provider, failures, opened_at, times_opened)"
             " VALUES ('openai', 5, now() - make_interval(secs => %s), %s) ON CONFLICT (provider) DO UPDATE"
-            " SET failures = 5, opened_at = excluded.opened_at, times_opened = excluded.times_opened, probe_until = NULL",
+            " SET failures = 5, opened_at = excluded.opened_at, times_opened = excluded.times_opened,"
+            " probe_until = NULL",
             seconds_ago,
             times,
         )
@@ -205,7 +208,7 @@ def test_after_a_failure_at_any_call_one_clean_run_gives_exactly_the_expected_st
     with pytest.raises((Refused, Unavailable)):
         operations.embed(embedding_concurrency=1, embedding_deadline_seconds=1.0)
     operations.openai.script.clear()
-    failed = [request for request in operations.openai.requests[fails_at:]]
+    failed = operations.openai.requests[fails_at:]
     operations.run("DELETE FROM embedding_breakers")  # the outage is over
     assert operations.embed(embedding_concurrency=1).vectors == POSTS
     expected = {f"Text number {n}" for n in range(1, POSTS + 1)}
@@ -263,7 +266,8 @@ everreach_assets.embedding.BATCH_DOCUMENTS = 12
 with Database(url) as database:
     embedder = open_embedder(Settings(_env_file=None, **json.loads(environment)), database)
     vector_db = VectorDB(database, HnswIndex(database), embedder.space_of)
-    everreach_assets.embedding.embed_collection("content_embeddings", database=database, embedder=embedder, vector_db=vector_db)
+    parts = {"database": database, "embedder": embedder, "vector_db": vector_db}
+    everreach_assets.embedding.embed_collection("content_embeddings", **parts)
 """
 
 
@@ -272,8 +276,6 @@ def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_
     operations: Operations, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the one request whose answer had not reached the cache when the process died."""
-    import json
-
     operations.add_posts()
     name, calls, unstored = STEPS[step]
     environment = json.dumps(operations.environment(embedding_concurrency=1))
@@ -442,9 +444,11 @@ def test_a_local_only_collection_reaches_neither_provider_nor_backup(operations:
         assert embedder.spaces_of(PROSPECTS.name) == [LocalHashingProvider.space]
     assert operations.openai.requests == operations.voyage.requests == []
     assert operations.run("SELECT count(*) FROM embedding_cache") == [(0,)]
-    with operations.embedder(embedding_local_provider="none", **FALLBACK) as embedder:
-        with pytest.raises(InvalidInput, match="EMBEDDING_LOCAL_PROVIDER"):
-            embedder.embed_many(PROSPECTS.name, ["Founder. Wants a demo."])
+    with (
+        operations.embedder(embedding_local_provider="none", **FALLBACK) as embedder,
+        pytest.raises(InvalidInput, match="EMBEDDING_LOCAL_PROVIDER"),
+    ):
+        embedder.embed_many(PROSPECTS.name, ["Founder. Wants a demo."])
     assert operations.openai.requests == operations.voyage.requests == []
 
 
@@ -457,7 +461,6 @@ def test_an_exhausted_quota_is_no_failure_and_the_next_day_goes_on(
     monkeypatch.setattr("resources.providers.openai_compatible.MAX_INPUTS", 6)
     monkeypatch.setattr("everreach_assets.embedding.BATCH_DOCUMENTS", 12)
     operations.add_posts()
-    operations.run("UPDATE actp_feedback_posts SET text = text WHERE false")
     report = operations.embed(embedding_daily_quota=3, embedding_concurrency=1, **FALLBACK)
     assert (report.embedded, report.waiting, report.not_embedded) == (18, 5, 0)
     assert report.quota_reset_at is not None

@@ -1,4 +1,4 @@
-"""Voyage and `POST /embed` servers: the real clients against servers that speak the protocols, and refuse as they do."""
+"""Voyage and `POST /embed`: the real clients against servers that speak the protocols, and refuse as they do."""
 
 from collections.abc import Iterator
 from typing import Literal
