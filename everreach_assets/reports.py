@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategies import Claim
 from resources.provider_calls import CostRow
-from resources.retention import Receipt
+from resources.retention.receipts import Receipt
 from resources.spending import Spent
 
 VERDICTS: tuple[Verdict, ...] = ("expired", "held", "cited", "pending_outcome", "young", "unknown_age", "future")

@@ -15,7 +15,7 @@ from everreach_assets.retention import PurgeReport, RetentionRules
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
 from resources.embedding_cache import EmbeddingCache
-from resources.retention import Plan
+from resources.retention.plans import Plan
 from resources.vector_db import VectorDB
 
 ITEMS_SHOWN = 5

@@ -25,7 +25,7 @@ from everreach_assets.dashboards.panels import (
 
 CALLS = "everreach_embedding_api_calls_total"
 DAILY_CALLS = "everreach_embedding_daily_calls"
-DAILY_QUOTA = "everreach_embedding_daily_quota"
+HITS = "everreach_embedding_cache_hits_total"
 COST = "everreach_embedding_cost_usd_total"
 REMAINING = "everreach_backfill_remaining_rows"
 ROWS = "everreach_backfill_rows_total"
@@ -42,6 +42,7 @@ def embedding() -> dashboard.Dashboard:
             "Quota": _quota(),
             "Cost": _cost(),
             "Provider": _provider(),
+            "Cache": _cache(),
             "Index": _index(),
             "Backfill": _backfill(),
         },
@@ -53,9 +54,9 @@ def _quota() -> list[Panel]:
     return [
         graph(
             "Quota Remaining",
-            "Calls that the day still has, by provider. Below zero: calls were made beyond the quota.",
+            "Calls that the day still has, by provider: neither made nor promised to a process.",
             "short",
-            Query(f"{total(DAILY_QUOTA, 'provider')} - {total(DAILY_CALLS, 'provider')}", "{{provider}}"),
+            Query(f"min by (provider) ({series('everreach_embedding_quota_remaining')})", "{{provider}}"),
             alerts=["EverReachEmbeddingQuotaNearlyExhausted"],
         ),
         graph(
@@ -66,7 +67,7 @@ def _quota() -> list[Panel]:
         ),
         number(
             "Quota Exceeded (24h)",
-            "Calls that were made beyond the daily quota, in the 24 hours before.",
+            "Calls that the daily quota refused, or that were made beyond it, in the 24 hours before.",
             "short",
             events("everreach_embedding_quota_exhausted_total", DAY),
             steps=ABOVE_ZERO,
@@ -152,6 +153,39 @@ def _provider() -> list[Panel]:
             "Texts that a provider refuses or answers falsely: everreach embedding dead-letters.",
             "short",
             Query(total("everreach_embedding_dead_letters", "collection"), "{{collection}}"),
+            steps=ABOVE_ZERO,
+        ),
+    ]
+
+
+def _cache() -> list[Panel]:
+    hits, misses = increase(HITS, HOUR), increase("everreach_embedding_cache_misses_total", HOUR)
+    return [
+        graph(
+            "Cache Hit Ratio",
+            "Share of the texts of the hour before whose vector was in the cache; empty where nothing was embedded.",
+            "percentunit",
+            Query(f"{hits} / ({hits} + {misses} > 0)", "hits"),
+            maximum=1,
+        ),
+        graph(
+            "Cached Vectors",
+            "Vectors in the cache that Postgres holds.",
+            "short",
+            Query(f"max({series('everreach_embedding_cache_entries')})", "vectors"),
+        ),
+        number(
+            "Cache Errors (24h)",
+            "Times that the cache did not answer in the 24 hours before: texts were paid for again.",
+            "short",
+            events("everreach_embedding_cache_errors_total", DAY),
+            steps=ABOVE_ZERO,
+        ),
+        number(
+            "Erasures that wait",
+            "Erased texts that the cache, being away, has yet to forget.",
+            "short",
+            f"max({series('everreach_embedding_cache_pending_erasures')})",
             steps=ABOVE_ZERO,
         ),
     ]
