@@ -221,14 +221,15 @@ def _embedded_batches(
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
             start = time.monotonic()
-            try:
-                result = embedder.embed_many(scope.collection, [each.text for each in batch])
-            except QuotaExhausted as exhausted:
-                counts.exhausted = exhausted
-                return
+            result = embedder.embed_many(
+                scope.collection, [each.text for each in batch], [each.doc_id for each in batch]
+            )
             counts.batch_started(start, result.redactions)
+            counts.exhausted = result.exhausted
             yield [
                 Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version)
                 for each, text in zip(batch, result.results, strict=True)
-                if isinstance(text, EmbeddedText)
+                if isinstance(text, EmbeddedText) and text.space.space_id == scope.space_id
             ]
+            if result.exhausted:
+                return

@@ -4,17 +4,26 @@ What belongs here: the wiring that the commands and Dagster's resources share. W
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everreach_assets.domain.spaces import Space
 from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
+from resources.circuit_breakers import CircuitBreakers
 from resources.database import Database
-from resources.embedder import Embedder, open_provider
+from resources.embedder import Embedder
 from resources.embedding_cache import EmbeddingCache, open_cache
+from resources.embedding_dead_letters import EmbeddingDeadLetters
+from resources.embedding_pipeline import EmbeddingPipeline
 from resources.embedding_quota import open_quota
 from resources.hosts import refuse_foreign_hosts
+from resources.metric_records import Record, record
 from resources.provider_calls import ProviderCalls
+from resources.provider_choice import open_provider_of, open_providers
+from resources.provider_requests import ProviderRequests
+from resources.providers import EmbeddingProvider
 from resources.servers import running_servers
 from resources.settings import Settings
 from resources.spending import Spender
@@ -68,11 +77,56 @@ def open_embedder(settings: Settings, database: Database, *, run_id: str = "comm
         settings: with the addresses of servers that run.
         database: opened.
         run_id: whose calls they are in the cost ledger: a run of Dagster, `command` or `service`.
+
+    Raises:
+        InvalidInput: a provider that is chosen lacks a setting.
     """
-    calls = ProviderCalls(database, open_quota(settings, database), spender=Spender(run_id))
+    providers = open_providers(settings)
+    quota = open_quota(settings, database)
+    calls = ProviderCalls(database, quota, spender=Spender(run_id))
+    backed_up = {providers.in_force.space.provider} if providers.in_force and providers.backup else set()
+    breakers = CircuitBreakers(database, frozenset(backed_up))
+    cache = open_cache(settings, database)
+
+    def requests_of(provider: EmbeddingProvider, is_backed_up: bool) -> ProviderRequests:
+        return ProviderRequests(
+            provider,
+            timeout_seconds=settings.embedding_timeout_seconds,
+            deadline_seconds=settings.embedding_deadline_seconds,
+            is_backed_up=is_backed_up,
+            on_call=calls,
+            breakers=breakers,
+            quota=quota,
+        )
+
+    def close() -> None:
+        cache.close()
+        calls.close()
+
+    pipeline = EmbeddingPipeline(
+        concurrency=settings.embedding_concurrency,
+        refuses_long_texts=settings.embedding_long_texts == "refuse",
+        cache=cache,
+        dead_letters=EmbeddingDeadLetters(database),
+        on_failover=functools.partial(_count_failover, database),
+    )
     with database.connection() as connection:
         names = prospects.names(connection)
-    return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
+    return Embedder(
+        providers.in_force,
+        names,
+        backup=providers.backup,
+        local=providers.local,
+        open_space=functools.partial(open_provider_of, settings),
+        pipeline=pipeline,
+        requests_of=requests_of,
+        on_close=close,
+    )
+
+
+def _count_failover(database: Database, space: Space, texts: int) -> None:
+    with database.connection() as connection:
+        record(connection, [Record("everreach_embedding_failover_texts_total", texts, {"provider": space.provider})])
 
 
 def open_vector_db(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from everreach_assets.domain.cache_keys import text_hash
 from everreach_assets.domain.collections import (
     CONTENT,
     LESSONS,
@@ -19,36 +20,25 @@ from everreach_assets.domain.collections import (
     Sink,
     collection_named,
 )
-from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.embedding_results import REASONS, EmbeddedText, NotEmbedded, Reason, Result
+from everreach_assets.domain.errors import InvalidInput, QuotaExhausted, Refused
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
-from resources.providers import CallLog, EmbeddingProvider, LocalHashingProvider, OpenAIProvider
-from resources.settings import Settings
+from resources.embedding_pipeline import EmbeddingPipeline, Order, Text
+from resources.provider_requests import ProviderRequests
+from resources.providers import EmbeddingProvider, LocalHashingProvider, Purpose
 
 EXCERPT_CHARACTERS = 90
 
-Reason = Literal["empty", "refused_by_scrubber"]
-REASONS: Mapping[Reason, str] = {
-    "empty": "the text is empty, so there is nothing to embed",
-    "refused_by_scrubber": "the scrubber refuses the text, so it was not embedded",
-}
-"""Why a text has no vector, as a person is told."""
+__all__ = ["REASONS", "Embedded", "EmbeddedText", "Embedder", "NotEmbedded", "Reason"]
+
+RequestsOf = Callable[[EmbeddingProvider, bool], ProviderRequests]
 
 
-@dataclass(frozen=True)
-class EmbeddedText:
-    """A text's vector, shape (1536,), and the space that it is of: vectors of two spaces are never compared."""
-
-    vector: Vector
-    space: Space
-
-
-@dataclass(frozen=True)
-class NotEmbedded:
-    """Why a text has no vector."""
-
-    reason: Reason
+def _bare_requests(provider: EmbeddingProvider, is_backed_up: bool) -> ProviderRequests:
+    """Without quota, breaker and log."""
+    return ProviderRequests(provider, is_backed_up=is_backed_up)
 
 
 @dataclass(frozen=True)
@@ -58,10 +48,12 @@ class Embedded:
     Attributes:
         results: in the order of the texts.
         redactions: how many spans of each kind the scrubber took out of the whole batch, and texts `refused`.
+        exhausted: whose quota of calls is used up, and until when, where texts wait for it; None where none does.
     """
 
-    results: list[EmbeddedText | NotEmbedded]
+    results: list[Result]
     redactions: Mapping[str, int]
+    exhausted: QuotaExhausted | None = None
 
     @property
     def vectors(self) -> list[Vector | None]:
@@ -73,11 +65,15 @@ class Embedder:
     """Scrubs and embeds texts, each for its collection.
 
     Args:
-        provider: for the collections that may reach one.
-        backup: embeds for them, in its own space, what the provider cannot.
+        provider: for the collections that may reach one; None: the local one.
         known_names: of people, to be scrubbed wherever they stand.
-        on_call: is told of the calls of the local provider that embeds what no other may see.
-        on_close: writes what `on_call` still holds.
+        backup: embeds for them, in its own space, what the provider cannot.
+        open_space: opens the provider of a space that neither of them has: one that was in force before the settings
+            changed, or that a migration fills. Answers None where there is none.
+        local: embeds what no other may see; None: nobody does, and such a collection is an error.
+        pipeline: how a batch is embedded.
+        requests_of: makes the requests of a provider; told whether it has a backup.
+        on_close: writes what was counted and is not written yet.
     """
 
     scrubber_version = SCRUBBER_VERSION
@@ -88,13 +84,22 @@ class Embedder:
         known_names: Iterable[str] = (),
         *,
         backup: EmbeddingProvider | None = None,
-        on_call: CallLog | None = None,
+        local: EmbeddingProvider | Literal["hashing"] | None = "hashing",
+        open_space: Callable[[Space], EmbeddingProvider | None] | None = None,
+        pipeline: EmbeddingPipeline | None = None,
+        requests_of: RequestsOf = _bare_requests,
         on_close: Callable[[], None] | None = None,
     ) -> None:
+        self._pipeline = pipeline or EmbeddingPipeline()
         self._on_close = on_close
-        self._local = LocalHashingProvider(on_call)
-        self._provider = provider or self._local
-        self._backup = backup
+        local = LocalHashingProvider() if local == "hashing" else local
+        self._local = [requests_of(local, False)] if local else []
+        self._chain = [requests_of(provider, backup is not None)] if provider else self._local
+        if backup:
+            self._chain = [*self._chain, requests_of(backup, False)]
+        self._open_space = open_space or (lambda _: None)
+        self._requests_of = requests_of
+        self._by_space = {each.provider.space: each for each in (*self._local, *reversed(self._chain))}
         names = list(known_names)
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
@@ -112,11 +117,16 @@ class Embedder:
         if self._on_close:
             self._on_close()
 
-    def _providers_of(self, collection: Collection) -> list[EmbeddingProvider]:
-        """Who may see the collection, the one in force first."""
-        if not collection.allows(Sink.EMBEDDING_PROVIDER):
-            return [self._local]
-        return [self._provider] if self._backup is None else [self._provider, self._backup]
+    def _chain_of(self, collection: Collection) -> list[ProviderRequests]:
+        """Who may see the collection, the one in force first.
+
+        Raises:
+            InvalidInput: nobody may.
+        """
+        chain = self._chain if collection.allows(Sink.EMBEDDING_PROVIDER) else self._local
+        if not chain:
+            raise InvalidInput(f"{collection.name}: only a local provider may see it; set EMBEDDING_LOCAL_PROVIDER")
+        return chain
 
     def space_of(self, collection: str) -> Space:
         """The space in force of the collection: that of the provider which may see it."""
@@ -124,12 +134,20 @@ class Embedder:
 
     def spaces_of(self, collection: str) -> list[Space]:
         """The spaces that the collection may have vectors in: the one in force, then that of the backup."""
-        return [each.space for each in self._providers_of(collection_named(collection))]
+        return [each.provider.space for each in self._chain_of(collection_named(collection))]
 
     def can_ask(self, space: Space) -> bool:
         """Whether the provider of the space is worth asking now: it answers, or it is time to see whether it does."""
-        providers = {each.space: each for each in (self._provider, self._backup, self._local) if each is not None}
-        return space in providers
+        requests = self._requests_in(space)
+        return requests is not None and requests.can_ask()
+
+    def _requests_in(self, space: Space) -> ProviderRequests | None:
+        if space not in self._by_space:
+            provider = self._open_space(space)
+            if provider is None:
+                return None
+            self._by_space[space] = self._requests_of(provider, False)
+        return self._by_space[space]
 
     def scrub(self, collection: str, text: str) -> ScrubbedText:
         """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
@@ -141,19 +159,18 @@ class Embedder:
         scrubbed = self._scrub_or_refuse(collection, text)
         return " ".join(scrubbed.text.split())[:EXCERPT_CHARACTERS] if scrubbed else ""
 
-    def embed_many(self, collection: str, texts: Sequence[str]) -> Embedded:
+    def embed_many(self, collection: str, texts: Sequence[str], doc_ids: Sequence[str] | None = None) -> Embedded:
         """Scrub the texts and embed what is left, in the space in force; where its provider cannot, in the backup's.
 
+        Args:
+            collection: whose texts they are.
+            texts: as people wrote them.
+            doc_ids: of their documents, so that a dead letter can name one.
+
         Raises:
-            Unavailable, Refused, InvalidInput: as the provider's `embed`; the backup's where that failed too.
+            Unavailable, Refused, InvalidInput: as `EmbeddingPipeline.embed`.
         """
-        provider, *backups = self._providers_of(collection_named(collection))
-        try:
-            return self._embed(collection, texts, provider)
-        except Unavailable:
-            if not backups:
-                raise
-            return self._embed(collection, texts, backups[0])
+        return self._embed(collection, texts, self._chain_of(collection_named(collection)), doc_ids=doc_ids)
 
     def embed_in(self, collection: str, texts: Sequence[str], space: Space) -> Embedded:
         """As `embed_many`, in that space alone.
@@ -162,36 +179,47 @@ class Embedder:
             Unavailable: the provider of the space cannot be asked.
             InvalidInput: no provider that may see the collection has that space; else as `embed_many`.
         """
-        for provider in self._providers_of(collection_named(collection)):
-            if provider.space == space:
-                return self._embed(collection, texts, provider)
-        raise InvalidInput(f"{collection}: no provider that may see it has the space {space}")
-
-    def _embed(self, collection: str, texts: Sequence[str], provider: EmbeddingProvider) -> Embedded:
-        scrubbed = [self._scrub_or_refuse(collection, text) for text in texts]
-        redactions: Counter[str] = Counter()
-        for each in scrubbed:
-            redactions.update(each.redactions if each else {"refused": 1})
-        vectors = iter(provider.embed([each for each in scrubbed if each is not None]))
-        results: list[EmbeddedText | NotEmbedded] = []
-        for each in scrubbed:
-            vector = next(vectors) if each else None
-            if vector is not None:
-                results.append(EmbeddedText(vector, provider.space))
-            else:
-                results.append(NotEmbedded("empty" if each else "refused_by_scrubber"))
-        return Embedded(results, redactions)
+        requests = self._requests_in(space)
+        may_be_sent = collection_named(collection).allows(Sink.EMBEDDING_PROVIDER)
+        if requests is None or not (may_be_sent or requests in self._local):
+            raise InvalidInput(f"{collection}: no provider that may see it has the space {space}; is its key set?")
+        return self._embed(collection, texts, [requests])
 
     def embed_query(self, collection: str, text: str) -> EmbeddedText:
         """The vector of a text to search with.
 
         Raises:
-            InvalidInput: nothing is left to embed; else as `embed_many`.
+            InvalidInput: nothing is left to embed, or the provider has no vector for it.
+            QuotaExhausted: the day's provider calls are used up; else as `embed_many`.
         """
-        (result,) = self.embed_many(collection, [text]).results
-        if isinstance(result, NotEmbedded):
-            raise InvalidInput(f"{collection}: {REASONS[result.reason]}")
-        return result
+        return self._embed_one(collection, text, "query")
+
+    def _embed_one(self, collection: str, text: str, purpose: Purpose) -> EmbeddedText:
+        chain = self._chain_of(collection_named(collection))
+        embedded = self._embed(collection, [text], chain, purpose=purpose)
+        (result,) = embedded.results
+        if isinstance(result, EmbeddedText):
+            return result
+        raise embedded.exhausted or InvalidInput(f"{collection}: {REASONS[result.reason]}")
+
+    def _embed(
+        self,
+        collection: str,
+        texts: Sequence[str],
+        chain: Sequence[ProviderRequests],
+        *,
+        purpose: Purpose = "document",
+        doc_ids: Sequence[str] | None = None,
+    ) -> Embedded:
+        scrubbed = [self._scrub_or_refuse(collection, text) for text in texts]
+        redactions: Counter[str] = Counter()
+        for each in scrubbed:
+            redactions.update(each.redactions if each else {"refused": 1})
+        ids = doc_ids if doc_ids is not None else [None] * len(texts)
+        given = [Text(each, _hash(text), doc_id) for each, text, doc_id in zip(scrubbed, texts, ids, strict=True)]
+        order = Order(collection, self.scrubber_version, purpose)
+        outcome = self._pipeline.embed(order, given, chain)
+        return Embedded(outcome.results, redactions, outcome.exhausted)
 
     def _scrub_or_refuse(self, collection: str, text: str) -> ScrubbedText | None:
         """The scrubbed text; None where the scrubber refuses it, so that one such text does not stop the others."""
@@ -206,40 +234,23 @@ class Embedder:
         Raises:
             InvalidInput: nothing is left to embed; else as `embed_many`.
         """
-        return await self._embed_one(CONTENT, text)
+        return await self._embed_soon(CONTENT, text)
 
     async def embed_prospect(self, text: str) -> Vector:
         """The vector of what is known of a prospect; always by the local provider."""
-        return await self._embed_one(PROSPECTS, text)
+        return await self._embed_soon(PROSPECTS, text)
 
     async def embed_outcome(self, text: str) -> Vector:
         """The vector of an outcome: that of its post's text. Metrics are metadata: digits embed as noise."""
-        return await self._embed_one(OUTCOMES, text)
+        return await self._embed_soon(OUTCOMES, text)
 
     async def embed_lesson(self, text: str) -> Vector:
         """The vector of a lesson's text."""
-        return await self._embed_one(LESSONS, text)
+        return await self._embed_soon(LESSONS, text)
 
-    async def _embed_one(self, collection: Collection, text: str) -> Vector:
-        return (await asyncio.to_thread(self.embed_query, collection.name, text)).vector
+    async def _embed_soon(self, collection: Collection, text: str) -> Vector:
+        return (await asyncio.to_thread(self._embed_one, collection.name, text, "document")).vector
 
 
-def open_provider(settings: Settings, on_call: CallLog | None = None) -> EmbeddingProvider:
-    """The provider that the settings choose: OpenAI where a key is set, else the local one.
-
-    Raises:
-        InvalidInput: OpenAI is chosen without a key.
-    """
-    if not settings.uses_openai:
-        return LocalHashingProvider(on_call)
-    if settings.openai_api_key is None:
-        raise InvalidInput("EMBEDDING_PROVIDER=openai needs OPENAI_API_KEY")
-    return OpenAIProvider(
-        api_key=settings.openai_api_key.get_secret_value(),
-        base_url=settings.openai_base_url,
-        model=settings.embedding_model,
-        width=settings.embedding_width,
-        timeout_seconds=settings.embedding_timeout_seconds,
-        deadline_seconds=settings.embedding_deadline_seconds,
-        on_call=on_call,
-    )
+def _hash(text: str) -> bytes:
+    return text_hash(text.encode(errors="replace").decode())  # a lone surrogate is no character

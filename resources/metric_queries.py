@@ -147,6 +147,26 @@ QUERIES: tuple[MetricQuery, ...] = (
         "SELECT count(*) AS value FROM embedding_cache_erasures WHERE applied_at IS NULL AND %(cache_is_redis)s",
     ),
     MetricQuery(
+        "embedding",
+        "everreach_embedding_breaker_open",
+        """
+        SELECT known.value AS provider, (breaker.opened_at IS NOT NULL)::int AS value
+        FROM metric_label_values AS known LEFT JOIN embedding_breakers AS breaker ON breaker.provider = known.value
+        WHERE known.value_set = 'provider' AND known.value <> 'other'
+        """,
+        fold=max,
+    ),
+    MetricQuery(
+        "embedding",
+        "everreach_embedding_dead_letters",
+        """
+        SELECT collection, (SELECT count(*) FROM (
+            SELECT FROM embedding_dead_letters AS letters WHERE letters.collection = named.collection
+            LIMIT 10000) AS counted) AS value
+        FROM unnest(%(collections)s::text[]) AS named (collection)
+        """,
+    ),
+    MetricQuery(
         "vectors",
         "everreach_vector_index_pending_rows",
         """

@@ -1,7 +1,7 @@
 """The calls of embedding providers, counted as they are made: whatever becomes of the work, they were spent.
 
 What belongs here: one transaction for each call, with the day's count, the metrics and the cost ledger; and reading the
-ledger. What does not: the calls themselves (`resources/providers.py`), what a day may have (`embedding_quota.py`), and
+ledger. What does not: the calls themselves (`resources/providers/`), what a day may have (`embedding_quota.py`), and
 prices (`domain/embedding_prices.py`).
 """
 

@@ -128,17 +128,45 @@ class Settings(BaseSettings):
     )
     prometheus_port: int = Field(9095, ge=1, le=65535, description="Port of Prometheus under `make monitoring`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager under `make monitoring`")
-    embedding_provider: Literal["auto", "local", "openai"] = Field(
+    embedding_provider: Literal["auto", "local", "openai", "voyage", "http"] = Field(
         "auto", description="auto: OpenAI where OPENAI_API_KEY is set, else local"
     )
+    embedding_local_provider: Literal["hashing", "semantic", "none"] = Field(
+        "hashing", description="Who embeds what may not leave this machine; none: such collections are an error"
+    )
+    embedding_local_model: Path | None = Field(
+        None, description="Folder of the sentence-transformers model of EMBEDDING_LOCAL_PROVIDER=semantic"
+    )
+    embedding_fallback_enabled: bool = Field(
+        False, description="Whether the backup embeds, in its own space, what the provider cannot"
+    )
+    embedding_backup_provider: Literal["voyage", "openai", "http", "local"] = Field("voyage", description="The backup")
     embedding_model: str = Field("text-embedding-3-small", description="Model of the OpenAI-compatible provider")
     embedding_width: int = Field(
         1536, ge=1, le=1536, description="Components of that model's vectors; a wider model is asked for 1536"
     )
     openai_api_key: SecretStr | None = Field(None, description="Key of the OpenAI-compatible provider")
     openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible server; empty: OpenAI's")
+    voyage_api_key: SecretStr | None = Field(None, description="Key of Voyage")
+    voyage_model: str = Field("voyage-3.5", description="Model of Voyage")
+    voyage_base_url: str | None = Field(None, description="Address of a server with Voyage's API; empty: Voyage's")
+    embedding_http_url: str | None = Field(None, description="Address of a POST /embed server, without /embed")
+    embedding_http_token: SecretStr | None = Field(None, description="Token that it asks for, if any")
+    embedding_http_model: str = Field("default", description="Name of the model that it runs; another is another space")
+    embedding_http_width: int = Field(768, ge=1, le=1536, description="Components of that model's vectors")
+    embedding_http_field: Literal["texts", "inputs"] = Field(
+        "texts", description="Where it takes the texts; inputs: Hugging Face's text-embeddings-inference"
+    )
+    embedding_http_batch: int = Field(32, ge=1, le=10_000, description="Texts that it takes in one request")
+    embedding_max_input_tokens: int = Field(
+        8191, ge=16, description="Tokens of one text that the OpenAI-compatible or POST /embed server takes"
+    )
+    embedding_long_texts: Literal["split", "refuse"] = Field(
+        "split", description="A text over that: the mean of its parts' vectors, or no vector"
+    )
+    embedding_concurrency: int = Field(4, ge=1, le=64, description="Provider calls of a batch under way at once")
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
-    embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one batch with its retries")
+    embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one request with its retries")
 
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
@@ -204,7 +232,8 @@ class Settings(BaseSettings):
         )
 
     @property
-    def uses_openai(self) -> bool:
-        return self.embedding_provider == "openai" or (
-            self.embedding_provider == "auto" and self.openai_api_key is not None
-        )
+    def chosen_provider(self) -> Literal["local", "openai", "voyage", "http"]:
+        """The provider of what may leave the machine."""
+        if self.embedding_provider != "auto":
+            return self.embedding_provider
+        return "local" if self.openai_api_key is None else "openai"

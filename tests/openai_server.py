@@ -68,16 +68,15 @@ class Received:
     """A request that reached the server."""
 
     at: float
+    path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
-
-    @property
-    def inputs(self) -> list[str]:
-        return list(self.body["input"])
+    inputs: list[str]
 
 
 class OpenAIServer:
-    """The server. Scripted answers are given first, in their order; then the vectors."""
+    """The server. An answer comes from the rule, where it has one for the inputs; else from the script, in its order;
+    else it is the vectors, of the model asked for or of `answers_as`."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -85,6 +84,9 @@ class OpenAIServer:
         self.always: Answer = Answer()
         self.width = NATIVE_WIDTH
         self.ignores_base64 = False
+        self.latency_seconds = 0.0
+        self.answers_as: str | None = None
+        self.rule: Callable[[list[str]], Answer | None] | None = None
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._server = local_server(functools.partial(_Handler, self))
@@ -95,10 +97,18 @@ class OpenAIServer:
         with serving(self._server, self.is_stopping):
             yield self
 
-    def receive(self, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
+    def inputs_of(self, body: dict[str, Any]) -> list[str]:
+        """The texts of a request."""
+        return list(body["input"])
+
+    def receive(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         """Record a request, and choose its answer."""
+        inputs = self.inputs_of(body)
+        time.sleep(self.latency_seconds)
         with self._lock:
-            self.requests.append(Received(time.monotonic(), headers, body))
+            self.requests.append(Received(time.monotonic(), path, headers, body, inputs))
+            if self.rule and (answer := self.rule(inputs)):
+                return answer
             return self.script.popleft() if self.script else self.always
 
     @property
@@ -106,7 +116,8 @@ class OpenAIServer:
         """Every text that the server was sent."""
         return [text for request in self.requests for text in request.inputs]
 
-    def embeddings(self, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    def payload(self, body: dict[str, Any], answer: Answer) -> object:
+        """What the server answers where nothing is amiss."""
         width = body.get("dimensions") or self.width
         rows: Rows = [(number, vector_of(text, width)) for number, text in enumerate(body["input"])]
         if answer.change:
@@ -115,7 +126,7 @@ class OpenAIServer:
         tokens = sum(len(text.split()) for text in body["input"])
         return {
             "object": "list",
-            "model": body["model"],
+            "model": self.answers_as or body["model"],
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             "data": [
                 {
@@ -139,14 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = self._owner.receive({key.lower(): value for key, value in self.headers.items()}, body)
+        answer = self._owner.receive(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
         if answer.drop:
             self._drop(answer.drop)
             return
-        if answer.body is None:
-            payload: object = self._owner.embeddings(body, answer)
-        else:
-            payload = answer.body
+        payload = self._owner.payload(body, answer) if answer.body is None else answer.body
         content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.send_response(answer.status)
         for name, value in {"Content-Type": "application/json", **answer.headers}.items():

@@ -129,6 +129,32 @@ def _provider() -> list[Panel]:
             Query(increase("everreach_embedding_errors_total", HOUR, "error_class"), "{{error_class}}"),
             alerts=["EverReachEmbeddingErrorRateHigh"],
         ),
+        graph(
+            "Providers left alone",
+            "1 where a provider failed so often that it is not asked, or only tried; its backup works meanwhile.",
+            "short",
+            Query(f"max by (provider) ({series('everreach_embedding_breaker_open')})", "{{provider}}"),
+            maximum=1,
+        ),
+        bars(
+            "Breaker openings",
+            "Times that a provider was left alone in the day before.",
+            "short",
+            Query(increase("everreach_embedding_breaker_openings_total", DAY, "provider"), "{{provider}}"),
+        ),
+        bars(
+            "Failover",
+            "Texts that the backup embedded in the hour before; they wait to be healed.",
+            "short",
+            Query(increase("everreach_embedding_failover_texts_total", HOUR, "provider"), "{{provider}}"),
+        ),
+        graph(
+            "Embedding dead letters",
+            "Texts that a provider refuses or answers falsely: everreach embedding dead-letters.",
+            "short",
+            Query(total("everreach_embedding_dead_letters", "collection"), "{{collection}}"),
+            steps=ABOVE_ZERO,
+        ),
     ]
 
 

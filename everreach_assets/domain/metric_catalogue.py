@@ -50,7 +50,7 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "dm.send", "email.send", "post.publish", "post.schedule", "profile.read", "telegram.send",
         ),
         "env": ("production", "staging", "development"),
-        "provider": ("local", "openai", "voyage"),
+        "provider": ("http", "local", "openai", "voyage"),
         "embedding_model": (
             "hashing-char-3-5", "text-embedding-3-large", "text-embedding-3-small", "voyage-3.5", "voyage-3.5-lite",
         ),
@@ -145,7 +145,8 @@ METRICS: tuple[Metric, ...] = (
     _histogram("everreach_dispatch_duration_seconds", "Time from an action's dispatch to its answer.", DISPATCH_SECONDS,
                "outside", service="dispatch_service", action="dispatch_action", env="env"),
     _counter("everreach_dms_sent_total", "Direct messages sent.", "outside", platform="platform"),
-    _counter("everreach_failover_events_total", "Times that work moved to a backup cloud.", "outside"),
+    _counter("everreach_failover_events_total", "Times that work moved to a backup: another cloud, or another provider "
+             "of embeddings (once for an outage).", "outside"),
     _gauge("everreach_cloud_cost_month_to_date_usd", "Money spent on a cloud service since the first of the UTC month.",
            "database", service="cloud_service"),
     _gauge("everreach_cloud_cost_cap_usd", "What a month may cost (setting CLOUD_COST_CAP_USD).", "service"),
@@ -198,6 +199,14 @@ METRICS: tuple[Metric, ...] = (
     _gauge("everreach_embedding_cache_entries", "Vectors in the cache that Postgres holds.", "database"),
     _gauge("everreach_embedding_cache_pending_erasures", "Erased texts that the cache, being away, has yet to forget.",
            "database"),
+    _counter("everreach_embedding_breaker_openings_total", "Times that a provider failed so often that it was left "
+             "alone for a while.", provider="provider"),
+    _gauge("everreach_embedding_breaker_open", "1 where the provider is left alone, or is to be tried again.",
+           "database", provider="provider"),
+    _counter("everreach_embedding_failover_texts_total", "Texts that the backup embedded, by the backup.",
+             provider="provider"),
+    _gauge("everreach_embedding_dead_letters", "Texts that a provider has no vector for, counted up to 10,000.",
+           "database", collection="collection"),
     _gauge("everreach_vector_index_size", "Vectors that the index holds, counted by each run of its asset.",
            collection="collection", backend="backend"),
     _gauge("everreach_vector_index_null_count", "Documents without a vector: nothing was left to embed, or it failed.",

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,18 @@ from click.testing import CliRunner
 from everreach_assets.cli import main
 from everreach_assets.domain.cache_keys import cache_key
 from everreach_assets.domain.collections import CONTENT, LESSONS
-from everreach_assets.domain.scrubbing import ScrubbedText
-from everreach_assets.domain.vectors import WIDTH, Vector
+from everreach_assets.domain.embedding_inputs import Limits
+from everreach_assets.domain.vectors import WIDTH
 from everreach_assets.embedding import EmbeddingReport, embed_collection
 from resources import provider_calls
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.embedding_cache import PostgresCache
+from resources.embedding_pipeline import EmbeddingPipeline
 from resources.embedding_quota import EmbeddingQuota
 from resources.hnsw_index import HnswIndex
 from resources.provider_calls import CostRow, ProviderCalls
+from resources.provider_requests import ProviderRequests
 from resources.providers import OpenAIProvider, ProviderCall
 from resources.spending import Spender, Spent, spending
 from resources.vector_db import VectorDB
@@ -99,29 +101,16 @@ def test_what_one_process_does_outside_of_an_account_is_on_none(database: Databa
 # --- an asset ---
 
 
-class Reserving:
-    """A provider that reserves each of its calls, one for a text."""
-
-    def __init__(self, provider: OpenAIProvider, quota: EmbeddingQuota) -> None:
-        self.space = provider.space
-        self._provider, self._quota = provider, quota
-
-    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
-        found: list[Vector | None] = []
-        for each in texts:
-            reservation = self._quota.reserve("openai", 1)
-            found += self._provider.embed([each])
-            self._quota.settle(reservation, 1)
-        return found
-
-
 def embed(database: Database, server: OpenAIServer, daily_quota: int) -> EmbeddingReport:
     quota = EmbeddingQuota(database, daily_quota, lifetime_seconds=60)
-    provider = OpenAIProvider(
-        api_key="sk-test", base_url=server.base_url, model="text-embedding-3-small", width=WIDTH,
-        timeout_seconds=5, deadline_seconds=10, on_call=ProviderCalls(database, quota),
-    )  # fmt: skip
-    embedder = Embedder(Reserving(provider, quota))
+    calls = ProviderCalls(database, quota)
+    provider = OpenAIProvider(api_key="sk-test", base_url=server.base_url, model="text-embedding-3-small", width=WIDTH)
+    provider.limits = Limits(inputs=1, input_tokens=8_191, request_tokens=300_000)  # a call for each text
+    embedder = Embedder(
+        provider,
+        pipeline=EmbeddingPipeline(concurrency=1),
+        requests_of=lambda each, _: ProviderRequests(each, on_call=calls, quota=quota),
+    )
     vector_db = VectorDB(database, HnswIndex(database), embedder.space_of)
     return embed_collection(LESSONS.name, database=database, embedder=embedder, vector_db=vector_db, run_id="run-1")
 

@@ -9,39 +9,40 @@ import pytest
 from everreach_assets.checks import index_checks
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT, LESSONS, OUTCOMES, PROSPECTS
+from everreach_assets.domain.embedding_answers import Answer
+from everreach_assets.domain.embedding_inputs import EmbeddingInput
 from everreach_assets.domain.errors import Unavailable
-from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
-from everreach_assets.domain.vectors import WIDTH, Document, Vector
+from everreach_assets.domain.vectors import WIDTH, Document
 from everreach_assets.embedding import EmbeddingReport, embed_collection
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
-from resources.providers import LocalHashingProvider
+from resources.providers import LocalHashingProvider, Purpose
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
 
 POSTS = 40
 
 
-class CountingProvider:
+class CountingProvider(LocalHashingProvider):
     """Vectors by hashing, in a space of its own; fails at the calls that it is told to."""
 
     space = Space("counting", "hashing", WIDTH, "1")
 
     def __init__(self, fails_at: int | None = None) -> None:
-        self._hashing = LocalHashingProvider()
+        super().__init__()
         self._fails_at = fails_at
         self.calls = 0
         self.texts: list[str] = []
 
-    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
+    def ask(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> Answer:
         self.calls += 1
         if self.calls - 1 == self._fails_at:
             raise Unavailable("counting/hashing: no answer")
-        self.texts += [each.text for each in texts]
-        return self._hashing.embed(texts)
+        self.texts += [each.text for each in inputs]
+        return super().ask(inputs, purpose, timeout_seconds)
 
 
 class Memory:

@@ -11,9 +11,10 @@ import pytest
 
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.collections import CONTENT, LESSONS
+from everreach_assets.domain.embedding_answers import Answer as ProviderAnswer
+from everreach_assets.domain.embedding_inputs import EmbeddingInput
 from everreach_assets.domain.errors import EverReachError, InvalidInput, Unavailable
 from everreach_assets.domain.filters import Filter
-from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.vectors import WIDTH, Document, Match, Vector
 from everreach_assets.embedding import embed_collection
 from everreach_assets.feedback import FeedbackSyncEngine
@@ -27,7 +28,8 @@ from resources.hnsw_index import HnswIndex
 from resources.intake import ingest_file
 from resources.metric_records import Buckets
 from resources.provider_calls import ProviderCalls
-from resources.providers import LocalHashingProvider, OpenAIProvider
+from resources.provider_requests import ProviderRequests
+from resources.providers import LocalHashingProvider, OpenAIProvider, Purpose
 from resources.vector_db import VectorDB
 from tests.openai_server import Answer, OpenAIServer, Rows, error
 
@@ -132,19 +134,18 @@ def test_a_rebuild_is_counted_by_what_came_of_it(database: Database) -> None:
 # --- embedding runs -----------------------------------------------------------------------------------------------
 
 
-class FailingAt:
+class FailingAt(LocalHashingProvider):
     """Vectors by hashing; gives up at one call."""
 
     def __init__(self, call: int) -> None:
-        self._hashing = LocalHashingProvider()
-        self.space = self._hashing.space
+        super().__init__()
         self._calls_left = call
 
-    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
+    def ask(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> ProviderAnswer:
         self._calls_left -= 1
         if self._calls_left < 0:
             raise Unavailable("no answer")
-        return self._hashing.embed(texts)
+        return super().ask(inputs, purpose, timeout_seconds)
 
 
 def embed(database: Database, provider: FailingAt | None = None) -> None:
@@ -232,11 +233,9 @@ def openai_embedder(database: Database, server: OpenAIServer, quota: int = 10_00
         base_url=server.base_url,
         model="text-embedding-3-small",
         width=WIDTH,
-        timeout_seconds=0.5,
-        deadline_seconds=10.0,
-        on_call=ProviderCalls(database, EmbeddingQuota(database, quota, lifetime_seconds=60)),
     )
-    return Embedder(provider)
+    calls = ProviderCalls(database, EmbeddingQuota(database, quota, lifetime_seconds=60))
+    return Embedder(provider, requests_of=lambda each, _: ProviderRequests(each, timeout_seconds=0.5, on_call=calls))
 
 
 def daily_calls(database: Database) -> list[tuple[str, int]]:
@@ -281,12 +280,15 @@ def test_a_call_whose_work_fails_has_been_counted_by_its_class_of_error(
         (Answer(change=cut), "dimension"),
         (Answer(body="a web page"), "other"),
     ]
-    for number, (answer, error_class) in enumerate(answers, 1):
-        server.script.append(answer)
+    for answer, error_class in answers:
+        calls = len(server.requests)
+        server.script += [answer, answer]  # where a text may be to blame, a harmless one is tried too
         with pytest.raises(EverReachError):
             embedder.embed_many(LESSONS.name, ["one"])
-        assert counts(database, "everreach_embedding_errors_total")[error_class, "openai"] == 1
-        assert daily_calls(database) == [("openai", number)]
+        server.script.clear()
+        made = len(server.requests) - calls
+        assert counts(database, "everreach_embedding_errors_total")[error_class, "openai"] == made
+        assert daily_calls(database) == [("openai", len(server.requests))]
     server.script.append(Answer(drop="hang"))
     embedder.embed_many(LESSONS.name, ["one"])  # the second attempt succeeds
     assert counts(database, "everreach_embedding_errors_total")["timeout", "openai"] == 1
@@ -302,7 +304,7 @@ def test_spending_is_counted_also_where_the_work_is_rolled_back(database: Databa
 
 def test_a_call_of_the_local_provider_is_written_at_the_close_and_has_no_quota(database: Database) -> None:
     calls = ProviderCalls(database, EmbeddingQuota(database, 0, lifetime_seconds=60))
-    embedder = Embedder(LocalHashingProvider(calls), on_call=calls, on_close=calls.close)
+    embedder = Embedder(requests_of=lambda each, _: ProviderRequests(each, on_call=calls), on_close=calls.close)
     embedder.embed_many(LESSONS.name, ["one"])
     assert counts(database, *SPENDING) == {}
     embedder.close()

@@ -10,10 +10,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from everreach_assets.domain.collections import CONTENT
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
-from everreach_assets.domain.scrubbing import ScrubbedText, Scrubber
 from everreach_assets.domain.vectors import WIDTH, Vector
-from resources.providers import MAX_INPUT_BYTES, MAX_INPUTS, MAX_REQUEST_BYTES, OpenAIProvider
+from resources.embedder import EmbeddedText, Embedder, NotEmbedded
+from resources.embedding_pipeline import EmbeddingPipeline
+from resources.provider_requests import EXTRA_CALLS, ProviderRequests
+from resources.providers import EmbeddingProvider, OpenAIProvider
+from resources.providers.openai_compatible import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
+from resources.providers.tokens import cl100k_tokens
 from tests.openai_server import Answer, OpenAIServer, Rows, error, vector_of
 
 KEY = "sk-never-to-be-seen-0123456789"
@@ -33,24 +38,19 @@ def provider_of(
     width: int = WIDTH,
     timeout_seconds: float = 5.0,
     deadline_seconds: float = 10.0,
-) -> OpenAIProvider:
-    return OpenAIProvider(
-        api_key=KEY,
-        base_url=server.base_url,
-        model=model,
-        width=width,
-        timeout_seconds=timeout_seconds,
-        deadline_seconds=deadline_seconds,
-    )
+    pipeline: EmbeddingPipeline | None = None,
+) -> Embedder:
+    """An embedder with that provider, without cache, quota and breaker."""
+    provider = OpenAIProvider(api_key=KEY, base_url=server.base_url, model=model, width=width)
+
+    def requests_of(each: EmbeddingProvider, _: bool) -> ProviderRequests:
+        return ProviderRequests(each, timeout_seconds=timeout_seconds, deadline_seconds=deadline_seconds)
+
+    return Embedder(provider, pipeline=pipeline or EmbeddingPipeline(concurrency=1), requests_of=requests_of)
 
 
-def scrubbed(*texts: str) -> list[ScrubbedText]:
-    scrubber = Scrubber()
-    return [scrubber.scrub(text) for text in texts]
-
-
-def embed(provider: OpenAIProvider, *texts: str) -> list[Vector | None]:
-    return provider.embed(scrubbed(*texts))
+def embed(embedder: Embedder, *texts: str) -> list[Vector | None]:
+    return embedder.embed_many(CONTENT.name, texts).vectors
 
 
 # --- the good day -----------------------------------------------------------------------------------------------
@@ -128,40 +128,49 @@ def test_a_batch_has_at_most_2048_inputs(server: OpenAIServer) -> None:
     np.testing.assert_allclose(np.asarray(vectors[-1])[:8], vector_of(texts[-1], 8), atol=1e-6)
 
 
-def test_a_batch_has_at_most_300_000_bytes(server: OpenAIServer) -> None:
-    provider = provider_of(server, model="narrow", width=8)
-    server.width = 8
-    texts = [f"{number} " + "é" * 3_400 for number in range(100)]
-    embed(provider, *texts)
-    sizes = [sum(len(text.encode()) for text in request.inputs) for request in server.requests]
-    assert len(sizes) == 3
-    assert max(sizes) <= MAX_REQUEST_BYTES
+def test_a_request_has_at_most_300_000_tokens(server: OpenAIServer) -> None:
+    long = " word" * 7_990
+    texts = [f"{number}{long}" for number in range(40)]
+    embed(provider_of(server), *texts)
+    sizes = [sum(cl100k_tokens(text) for text in request.inputs) for request in server.requests]
+    assert len(sizes) == 2
+    assert 250_000 < max(sizes) <= MAX_REQUEST_TOKENS
     assert server.inputs == texts
 
 
-def test_a_long_text_is_the_mean_of_its_parts_weighted_by_their_length(server: OpenAIServer) -> None:
-    long = "word " * 3_199 + "é€😀 end"
+def test_a_long_text_is_the_mean_of_its_parts_weighted_by_their_tokens(server: OpenAIServer) -> None:
+    long = " ".join(f"word{number}" for number in range(9_000)) + " é€😀 end"
     (vector,) = embed(provider_of(server), long)
     parts = server.inputs
-    assert "".join(parts) == long
-    assert len(parts) == 3
-    assert all(0 < len(part.encode()) <= MAX_INPUT_BYTES for part in parts)
-    mean = sum(len(part) * vector_of(part) for part in parts)
+    assert " ".join(parts) == long
+    assert len(parts) >= 3
+    assert all(0 < cl100k_tokens(part) <= MAX_INPUT_TOKENS for part in parts)
+    mean = sum(cl100k_tokens(part) * vector_of(part) for part in parts)
     np.testing.assert_allclose(np.asarray(vector), mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_a_long_text_whose_parts_fall_into_two_batches_is_still_one_vector(server: OpenAIServer) -> None:
-    provider = provider_of(server)
-    filler = [f"{number} " + "x" * 7_900 for number in range(37)]
-    long = "y" * (2 * MAX_INPUT_BYTES)
-    vectors = embed(provider, *filler, long, "last")
-    assert len(server.requests) == 2
-    np.testing.assert_allclose(np.asarray(vectors[37]), vector_of("y" * MAX_INPUT_BYTES), atol=1e-6)
-    np.testing.assert_allclose(np.asarray(vectors[38]), vector_of("last"), atol=1e-6)
+def test_a_long_text_whose_parts_fall_into_two_requests_is_still_one_vector(server: OpenAIServer) -> None:
+    filler = [f"{number}" + " word" * 7_990 for number in range(36)]
+    long = " ".join(f"word{number}" for number in range(5_200))
+    vectors = embed(provider_of(server), *filler, long, "last")
+    first, second = server.requests
+    assert f"{first.inputs[-1]} {second.inputs[0]}" == long
+    assert len(second.inputs) == 2
+    mean = sum(cl100k_tokens(part) * vector_of(part) for part in (first.inputs[-1], second.inputs[0]))
+    np.testing.assert_allclose(np.asarray(vectors[36]), mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(vectors[37]), vector_of("last"), atol=1e-6)
+
+
+def test_a_long_text_is_refused_where_the_operator_says_so_and_the_others_land(server: OpenAIServer) -> None:
+    embedder = provider_of(server, pipeline=EmbeddingPipeline(refuses_long_texts=True))
+    one, long = embedder.embed_many(CONTENT.name, ["one", "word " * 9_000]).results
+    assert isinstance(one, EmbeddedText)
+    assert long == NotEmbedded("too_long")
+    assert server.inputs == ["one"]
 
 
 def test_no_character_is_cut_in_two(server: OpenAIServer) -> None:
-    text = "a" + "😀" * 4_001  # 4-byte characters, one byte off the limit
+    text = "".join(f"{number}😀" for number in range(4_000))  # without a blank to cut at
     embed(provider_of(server), text)
     assert "".join(server.inputs) == text
 
@@ -278,7 +287,7 @@ def test_a_refusal_is_told_at_once_with_what_to_do(
     server.always = answer
     with pytest.raises(kind, match=advice):
         embed(provider_of(server), "one")
-    assert len(server.requests) == 1
+    assert len(server.requests) == (2 if answer.status == 400 else 1)  # 400: is it the text? a harmless one tells
 
 
 def without_last(rows: Rows) -> Rows:
@@ -297,8 +306,8 @@ def narrower(rows: Rows) -> Rows:
     return [(number, vector[:100]) for number, vector in rows]
 
 
-def ragged(rows: Rows) -> Rows:
-    return [rows[0], (1, rows[1][1][:100])]
+def second_narrower(rows: Rows) -> Rows:
+    return [(number, vector[:100] if number == 1 else vector) for number, vector in rows]
 
 
 def with_nan(rows: Rows) -> Rows:
@@ -309,8 +318,16 @@ def with_infinity(rows: Rows) -> Rows:
     return [(number, np.where(np.arange(len(vector)) == 3, np.float32("inf"), vector)) for number, vector in rows]
 
 
-def one_zero(rows: Rows) -> Rows:
-    return [rows[0], (1, np.zeros_like(rows[1][1]))]
+def second_zero(rows: Rows) -> Rows:
+    return [(number, np.zeros_like(vector) if number == 1 else vector) for number, vector in rows]
+
+
+def second_not_unit(rows: Rows) -> Rows:
+    return [(number, vector * 1.5 if number == 1 else vector) for number, vector in rows]
+
+
+def second_nan(rows: Rows) -> Rows:
+    return [(number, vector * np.float32("nan") if number == 1 else vector) for number, vector in rows]
 
 
 def nothing(rows: Rows) -> Rows:
@@ -322,10 +339,8 @@ FALSE_VECTORS = (
     twice_the_first,
     one_too_many,
     narrower,
-    ragged,
     with_nan,
     with_infinity,
-    one_zero,
     nothing,
 )
 
@@ -339,7 +354,55 @@ def test_vectors_that_are_not_what_was_asked_for_are_refused(
     server.always = Answer(change=change)
     with pytest.raises(InvalidInput, match="openai/text-embedding-3-small"):
         embed(provider_of(server), "one", "two")
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 2  # a harmless text tells that it is not these two
+
+
+BAD_ITEMS = (second_narrower, second_zero, second_not_unit, second_nan)
+
+
+@pytest.mark.parametrize("change", BAD_ITEMS, ids=lambda change: change.__name__)
+def test_a_bad_item_is_asked_for_alone_and_the_others_land(
+    server: OpenAIServer, change: Callable[[Rows], Rows]
+) -> None:
+    server.script.append(Answer(change=change))
+    vectors = embed(provider_of(server), "one", "two", "three")
+    assert [request.inputs for request in server.requests] == [["one", "two", "three"], ["two"]]
+    for vector, text in zip(vectors, ("one", "two", "three"), strict=True):
+        np.testing.assert_allclose(np.asarray(vector), vector_of(text), atol=1e-6)
+
+
+def test_an_answer_of_another_model_is_refused_and_a_version_of_the_same_is_not(server: OpenAIServer) -> None:
+    server.answers_as = "text-embedding-3-large"
+    with pytest.raises(InvalidInput, match="another model"):
+        embed(provider_of(server), "one")
+    server.answers_as = "openai/text-embedding-3-small"
+    assert embed(provider_of(server), "one")[0] is not None
+
+
+def refuses(*banned: str) -> Callable[[list[str]], Answer | None]:
+    """A content filter: a request with such a text in it is refused whole."""
+    return lambda inputs: error(400, code="content_filter") if set(banned) & set(inputs) else None
+
+
+def test_a_text_that_the_provider_refuses_does_not_take_the_others_with_it(server: OpenAIServer) -> None:
+    texts = [f"post {number}" for number in range(2_048)]
+    banned = {texts[0], texts[700], texts[2_047]}
+    server.rule = refuses(*banned)
+    results = provider_of(server).embed_many(CONTENT.name, texts).results
+    refused = {
+        text for text, result in zip(texts, results, strict=True) if result == NotEmbedded("refused_by_provider")
+    }
+    assert refused == banned
+    assert sum(isinstance(result, EmbeddedText) for result in results) == len(texts) - 3
+    assert len(server.requests) <= 1 + 1 + 3 * 2 * 11
+
+
+def test_the_search_for_refused_texts_is_bounded(server: OpenAIServer) -> None:
+    texts = [f"post {number}" for number in range(1_000)]
+    server.rule = refuses(*texts[::2])
+    results = provider_of(server).embed_many(CONTENT.name, texts).results
+    assert len(server.requests) <= 1 + 1 + EXTRA_CALLS
+    assert all(isinstance(result, NotEmbedded) for result in results[::2])
 
 
 FALSE_BODIES = {

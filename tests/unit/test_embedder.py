@@ -7,33 +7,36 @@ import numpy as np
 import pytest
 
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT, LESSONS, OUTCOMES, PROSPECTS
+from everreach_assets.domain.embedding_answers import Answer
+from everreach_assets.domain.embedding_inputs import EmbeddingInput
 from everreach_assets.domain.errors import InvalidInput, Unavailable
-from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
-from everreach_assets.domain.vectors import WIDTH, Vector
-from resources.embedder import EmbeddedText, Embedder, open_provider
-from resources.providers import LocalHashingProvider, OpenAIProvider
+from everreach_assets.domain.vectors import WIDTH
+from resources.embedder import EmbeddedText, Embedder
+from resources.provider_choice import open_providers
+from resources.providers import LocalHashingProvider, OpenAIProvider, PlainHttpProvider, Purpose, VoyageProvider
 from resources.settings import Settings
 
 PERSONAL = "Dear Priya, write to priya.iyer@example.com or call +1 (415) 555-2671 about the demo."
 TRACES = ("Priya", "priya", "iyer", "example.com", "415", "555", "2671")
 
 
-class RecordingProvider:
+class RecordingProvider(LocalHashingProvider):
     """A remote provider that notes what it was given."""
 
-    space = Space("recording", "first-letters", WIDTH, "1")
+    space = Space("recording", "hashing", WIDTH, "1")
 
     def __init__(self) -> None:
+        super().__init__()
         self.given: list[object] = []
 
-    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
-        self.given += texts
-        return [np.full(WIDTH, len(each.text), np.float32) if each.text.strip() else None for each in texts]
+    def ask(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> Answer:
+        self.given += inputs
+        return super().ask(inputs, purpose, timeout_seconds)
 
     @property
     def given_texts(self) -> list[str]:
-        return [each.text for each in self.given if isinstance(each, ScrubbedText)]
+        return [each.text for each in self.given if isinstance(each, EmbeddingInput)]
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def remote() -> RecordingProvider:
 @pytest.mark.parametrize("collection", [CONTENT.name, OUTCOMES.name, LESSONS.name])
 def test_a_provider_is_given_scrubbed_texts_only(remote: RecordingProvider, collection: str) -> None:
     result = Embedder(remote).embed_many(collection, [PERSONAL, "Salt the water."])
-    assert all(type(each) is ScrubbedText for each in remote.given)
+    assert all(type(each) is EmbeddingInput for each in remote.given)
     assert not any(trace in text for text in remote.given_texts for trace in TRACES)
     assert remote.given_texts[1] == "Salt the water."
     assert dict(result.redactions) == {"email": 1, "phone": 1, "name": 1}
@@ -122,12 +125,12 @@ def test_an_unknown_name_of_a_collection_is_refused() -> None:
 class Gone(RecordingProvider):
     """A remote provider that does not answer."""
 
-    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
+    def ask(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> Answer:
         raise Unavailable("gone: no answer")
 
 
 class Backup(RecordingProvider):
-    space = Space("backup", "first-letters", WIDTH, "1")
+    space = Space("backup", "hashing", WIDTH, "1")
 
 
 def test_what_the_provider_cannot_embed_the_backup_does_in_its_own_space() -> None:
@@ -153,23 +156,75 @@ def test_embedding_in_a_space_never_moves_to_another() -> None:
         embedder.embed_in(PROSPECTS.name, ["Founder."], Backup.space)
 
 
+def test_without_a_local_provider_a_local_only_collection_is_an_error_and_never_a_call(
+    remote: RecordingProvider,
+) -> None:
+    embedder = Embedder(remote, local=None)
+    with pytest.raises(InvalidInput, match="EMBEDDING_LOCAL_PROVIDER"):
+        embedder.embed_many(PROSPECTS.name, ["Founder."])
+    with pytest.raises(InvalidInput, match="EMBEDDING_LOCAL_PROVIDER"):
+        embedder.space_of("client_data")
+    assert remote.given == []
+    assert embedder.embed_many(CONTENT.name, ["Salt the water."]).vectors[0] is not None
+
+
 def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
-    for name in ("EMBEDDING_PROVIDER", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     return Settings(_env_file=None)
 
 
 def test_the_provider_is_openai_where_a_key_is_set_and_local_where_none_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(open_provider(settings(monkeypatch)), LocalHashingProvider)
-    provider = open_provider(settings(monkeypatch, OPENAI_API_KEY="sk-1"))
+    assert open_providers(settings(monkeypatch)).in_force is None
+    provider = open_providers(settings(monkeypatch, OPENAI_API_KEY="sk-1")).in_force
     assert isinstance(provider, OpenAIProvider)
     assert str(provider.space) == "openai/text-embedding-3-small"
     local = settings(monkeypatch, OPENAI_API_KEY="sk-1", EMBEDDING_PROVIDER="local")
-    assert isinstance(open_provider(local), LocalHashingProvider)
+    assert open_providers(local).in_force is None
 
 
-def test_openai_without_a_key_says_which_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match="OPENAI_API_KEY"):
-        open_provider(settings(monkeypatch, EMBEDDING_PROVIDER="openai"))
+CHOICES = {
+    "voyage": ({"VOYAGE_API_KEY": "pa-1"}, VoyageProvider, "voyage/voyage-3.5"),
+    "http": ({"EMBEDDING_HTTP_URL": "http://127.0.0.1:1", "EMBEDDING_HTTP_MODEL": "e5"}, PlainHttpProvider, "http/e5"),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_provider_is_chosen_by_its_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    values, kind, space = CHOICES[name]
+    provider = open_providers(settings(monkeypatch, EMBEDDING_PROVIDER=name, **values)).in_force
+    assert isinstance(provider, kind)
+    assert provider is not None
+    assert str(provider.space) == space
+
+
+def test_the_backup_is_there_only_where_it_is_enabled_and_has_a_space_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = {"OPENAI_API_KEY": "sk-1", "VOYAGE_API_KEY": "pa-1"}
+    assert open_providers(settings(monkeypatch, **keys)).backup is None
+    enabled = settings(monkeypatch, EMBEDDING_FALLBACK_ENABLED="true", **keys)
+    assert isinstance(open_providers(enabled).backup, VoyageProvider)
+    local = settings(monkeypatch, EMBEDDING_FALLBACK_ENABLED="true", EMBEDDING_BACKUP_PROVIDER="local", **keys)
+    assert isinstance(open_providers(local).backup, LocalHashingProvider)
+    same = settings(monkeypatch, EMBEDDING_FALLBACK_ENABLED="true", EMBEDDING_BACKUP_PROVIDER="openai", **keys)
+    with pytest.raises(InvalidInput, match="EMBEDDING_BACKUP_PROVIDER"):
+        open_providers(same)
+
+
+MISSING = {
+    "OPENAI_API_KEY": {"EMBEDDING_PROVIDER": "openai"},
+    "VOYAGE_API_KEY": {"EMBEDDING_PROVIDER": "voyage"},
+    "EMBEDDING_HTTP_URL": {"EMBEDDING_PROVIDER": "http"},
+    "EMBEDDING_LOCAL_MODEL": {"EMBEDDING_LOCAL_PROVIDER": "semantic"},
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_provider_without_what_it_needs_says_which_setting_is_missing(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    with pytest.raises(InvalidInput, match=missing):
+        open_providers(settings(monkeypatch, **MISSING[missing]))

@@ -5,18 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from everreach_assets.domain.scrubbing import ScrubbedText, Scrubber
+from everreach_assets.domain.collections import CONTENT
 from everreach_assets.domain.vectors import WIDTH, Vector
+from resources.embedder import Embedder
 from resources.providers import LocalHashingProvider
 
 
-def scrubbed(*texts: str) -> list[ScrubbedText]:
-    scrubber = Scrubber()
-    return [scrubber.scrub(text) for text in texts]
-
-
 def vectors_of(*texts: str) -> list[Vector]:
-    vectors = LocalHashingProvider().embed(scrubbed(*texts))
+    vectors = Embedder().embed_many(CONTENT.name, texts).vectors
     assert all(vector is not None for vector in vectors)
     return [vector for vector in vectors if vector is not None]
 
@@ -29,10 +25,9 @@ def test_vectors_are_of_unit_length_and_of_the_stored_width() -> None:
 
 
 def test_a_text_without_a_visible_character_has_no_vector() -> None:
-    provider = LocalHashingProvider()
-    vectors = provider.embed(scrubbed("", "one", " \t\n", "\u00a0\u2003"))
+    vectors = Embedder().embed_many(CONTENT.name, ["", "one", " \t\n", "\u00a0\u2003"]).vectors
     assert [vector is None for vector in vectors] == [True, False, True, True]
-    assert provider.embed([]) == []
+    assert Embedder().embed_many(CONTENT.name, []).vectors == []
 
 
 def test_a_vector_depends_on_its_text_alone() -> None:

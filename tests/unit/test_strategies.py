@@ -13,10 +13,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everreach_assets.domain.collections import OUTCOMES
 from everreach_assets.domain.metrics import METRICS
 from everreach_assets.domain.outcomes import ObservedPost, classify
 from everreach_assets.domain.sample import NOISE_HASHTAG, PATTERNS, SEED, make_sample
-from everreach_assets.domain.scrubbing import Scrubber
 from everreach_assets.domain.strategies import (
     NEIGHBOURS,
     SEEDS,
@@ -27,7 +27,7 @@ from everreach_assets.domain.strategies import (
     standings,
     traits,
 )
-from resources.providers import LocalHashingProvider
+from resources.embedder import Embedder
 
 FOUND_BY = {
     "x": "type thread",
@@ -77,8 +77,7 @@ def labelled_sample(seed: int, platform: str) -> tuple[LabelledOutcome, ...]:
 
 def neighbours_of(outcomes: Sequence[LabelledOutcome]) -> dict[str, list[str]]:
     """The nearest outcomes of each seed in the local space."""
-    scrubber = Scrubber()
-    vectors = np.array(LocalHashingProvider().embed([scrubber.scrub(each.text) for each in outcomes]))
+    vectors = np.array(Embedder().embed_many(OUTCOMES.name, [each.text for each in outcomes]).vectors)
     ids = [each.doc_id for each in outcomes]
     found = {}
     for seed in seeds(outcomes):

@@ -1,0 +1,2 @@
+DROP TABLE embedding_dead_letters;
+DROP TABLE embedding_breakers;
