@@ -64,11 +64,12 @@ def create_app(settings: Settings, database: Database, *, parts: Sequence[Part] 
     own = database.again(
         max_connections=CONNECTIONS, wait_seconds=CONNECTION_SECONDS, statement_seconds=STATEMENT_SECONDS
     )
-    searches, readiness = Searches(settings, own), ReadinessOfParts(readiness_checks(settings, database.url))
+    searches, embedding = Searches(settings, own), EmbeddingApi(settings, own)
+    readiness = ReadinessOfParts(readiness_checks(settings, database.url, embedding.check_provider))
     operations = [
         *_state_operations(lanes, readiness),
         *_memory_operations(lanes, own, searches),
-        *_embedding_operations(lanes, EmbeddingApi(settings, own)),
+        *_embedding_operations(lanes, embedding),
     ]
 
     @contextlib.asynccontextmanager
@@ -107,6 +108,7 @@ def _memory_operations(lanes: Lanes, database: Database, searches: Searches) -> 
         Operation(
             "POST", "/api/v1/search", "The documents nearest to a text or an embedding", lanes.search,
             models.SearchAnswer, searches.search, models.SearchRequest,
+            error_statuses=(429,),
         ),
         Operation(
             "POST", "/api/v1/outcomes", "Record what was observed about posts", lanes.outcomes,
@@ -131,7 +133,7 @@ def _embedding_operations(lanes: Lanes, embedding: EmbeddingApi) -> list[Operati
             models.EmbeddingQuotaAnswer, embedding.quota,
         ),
         Operation(
-            "GET", f"{base}/config", "Who computes embeddings", None, models.EmbeddingConfigAnswer, embedding.config
+            "GET", f"{base}/config", "Who computes embeddings", lane, models.EmbeddingConfigAnswer, embedding.config
         ),
         Operation(
             "GET", f"{base}/cache/stats", "What the cache holds", lane, models.CacheStatsAnswer, embedding.cache_stats

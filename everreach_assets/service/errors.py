@@ -4,6 +4,8 @@ What belongs here: which error is answered with which status. What does not: wha
 than the beginning of what was sent.
 """
 
+import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from everreach_assets.domain.errors import EverReachError, InvalidInput, Refused, Unavailable
+from everreach_assets.domain.errors import EverReachError, InvalidInput, QuotaExhausted, Refused
 
 MESSAGE_CHARACTERS = 500
 """Of a message: some quote a name that the caller gave, and that may be a megabyte long."""
@@ -100,10 +102,17 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _our_error(request: Request, error: Exception) -> Response:
-    status = 422 if isinstance(error, InvalidInput) else 403 if isinstance(error, Refused) else 503
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if isinstance(error, Unavailable) else None
     details = error.faults if isinstance(error, NotAccepted) else []
-    return error_answer(request, status, str(error), headers, details)
+    match error:
+        case InvalidInput():
+            return error_answer(request, 422, str(error), details=details)
+        case Refused():
+            return error_answer(request, 403, str(error))
+        case QuotaExhausted():
+            seconds = max(1, math.ceil((error.reset_at - dt.datetime.now(dt.UTC)).total_seconds()))
+            return error_answer(request, 429, str(error), {"Retry-After": str(seconds)})
+        case _:
+            return error_answer(request, 503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 EXCEPTION_HANDLERS: Mapping[Any, ExceptionHandler] = {HTTPException: _http_error, EverReachError: _our_error}

@@ -44,6 +44,7 @@ class Operation:
         call: does it; given what `read` makes of the body where there is one.
         body: the model of the body; None: there is none.
         read: makes the argument of `call` of the parsed body; the default checks it by `body`.
+        error_statuses: of errors besides those that every such operation has.
         statuses: further answers with the model `answer`, and what they mean.
     """
 
@@ -56,6 +57,7 @@ class Operation:
     body: type[BaseModel] | None = None
     read: Callable[[Any], Any] | None = None
     needs_token: bool = True
+    error_statuses: Sequence[int] = ()
     statuses: Mapping[int, str] = field(default_factory=dict)
 
     def route(self, tokens: Tokens) -> Route:
@@ -112,7 +114,7 @@ class Operation:
 
     def _error_statuses(self) -> list[int]:
         of_body = [400, 408, 413, 415, 422] if self.body else []
-        return [*([401] if self.needs_token else []), *of_body, *([503] if self.lane else [])]
+        return [*self.error_statuses, *([401] if self.needs_token else []), *of_body, *([503] if self.lane else [])]
 
 
 def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from everreach_assets.domain.errors import EverReachError, Unavailable
+from everreach_assets.domain.errors import EverReachError
 from everreach_assets.service.models import Alive, PartState, Readiness
 from everreach_assets.service.operations import Reply
 from resources import readiness
@@ -33,23 +33,13 @@ def alive() -> Alive:
     return Alive()
 
 
-def readiness_checks(settings: Settings, database_url: str) -> dict[str, Check]:
+def readiness_checks(settings: Settings, database_url: str, check_provider: Check) -> dict[str, Check]:
     """The parts that calls need."""
     return {
         "database": partial(readiness.database_answers, database_url),
         "index": partial(readiness.index_answers, settings, database_url),
-        "provider": partial(readiness_of_provider, settings),
+        "provider": check_provider,
     }
-
-
-def readiness_of_provider(settings: Settings) -> None:
-    """Whether searches by text can be embedded.
-
-    Raises:
-        Unavailable: the provider lacks what it needs.
-    """
-    if settings.uses_openai and settings.openai_api_key is None:
-        raise Unavailable("EMBEDDING_PROVIDER=openai needs OPENAI_API_KEY")
 
 
 class ReadinessOfParts:

@@ -4,18 +4,17 @@ What belongs here: opening what a search needs, once, when the first one comes; 
 search works (`resources/vector_db.py`).
 """
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everreach_assets.domain.embedding_results import REASONS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.vectors import Vector
 from everreach_assets.memory import open_embedder, open_vector_db
 from everreach_assets.service.errors import Fault, NotAccepted
 from everreach_assets.service.models import SearchAnswer, SearchRequest, SearchResult
 from resources.database import Database
-from resources.embedder import REASONS, Embedder, NotEmbedded
+from resources.embedder import Embedder
 from resources.prospects import FreshNames
 from resources.settings import Settings
 from resources.vector_db import VectorDB
@@ -57,6 +56,7 @@ class Searches:
 
         Raises:
             InvalidInput: the embedding, its space or the filter; or nothing of the text is left to embed.
+            QuotaExhausted: the day's calls of the provider are used up.
             Unavailable: the database, the index or the embedding provider did not answer.
         """
         opened = self._open()
@@ -95,28 +95,25 @@ class Searches:
 
     def _embedded(self, opened: _Opened, collection: str, text: str) -> Vector:
         opened.names.refresh()
-        with _settings_are_not_the_callers():
-            (result,) = opened.embedder.embed_many(collection, [text]).results
-        if isinstance(result, NotEmbedded):
-            raise NotAccepted(f"text: {REASONS[result.reason]}", [Fault(place="text", reason=REASONS[result.reason])])
-        if result.space != opened.embedder.space_of(collection):  # its distances to what is stored mean nothing
-            raise Unavailable(f"the provider of {opened.embedder.space_of(collection)} did not answer")
-        return result.vector
+        try:
+            query = opened.embedder.embed_query(collection, text)
+        except (InvalidInput, Refused) as error:
+            reason = next((each for each in REASONS.values() if str(error).endswith(each)), None)
+            if reason is None:  # the provider's settings: no fault of the caller, who can only wait
+                raise Unavailable(f"searches by text are not possible as the service is set up: {error}") from error
+            raise NotAccepted(f"text: {reason}", [Fault(place="text", reason=reason)]) from None
+        in_force = opened.embedder.space_of(collection)
+        if query.space != in_force:  # the backup's: its distances to what is stored mean nothing
+            raise Unavailable(f"the provider of {in_force} does not answer")
+        return query.vector
 
     def _open(self) -> _Opened:
         with self._lock:
             if self._opened is None:
-                with _settings_are_not_the_callers():
-                    embedder = open_embedder(self._settings, self._database)
+                try:
+                    embedder = open_embedder(self._settings, self._database, run_id="service")
                     vector_db = open_vector_db(self._settings, self._database, embedder, request_seconds=INDEX_SECONDS)
+                except (InvalidInput, Refused) as error:
+                    raise Unavailable(f"searches are not possible as the service is set up: {error}") from error
                 self._opened = _Opened(embedder, vector_db, FreshNames(self._database, embedder))
             return self._opened
-
-
-@contextlib.contextmanager
-def _settings_are_not_the_callers() -> Iterator[None]:
-    """What settings or a provider get wrong is no fault of the caller, who can only wait."""
-    try:
-        yield
-    except (InvalidInput, Refused) as error:
-        raise Unavailable(f"searches by text are not possible as the service is set up: {error}") from error

@@ -1,7 +1,9 @@
 """Search, outcomes, tokens and readiness of the service, under the real server on real servers."""
 
+import datetime as dt
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -232,6 +234,8 @@ def test_a_provider_that_does_not_answer_is_said_and_the_next_search_succeeds(se
             failed = api.search(collection="content_embeddings", text="churn")
             assert (failed.status_code, failed.headers["retry-after"]) == (503, "5")
             assert ids(api.search(collection="prospect_embeddings", text="churn")) == []  # by the local provider
+        with psycopg.connect(settings.database_url()) as connection:  # the breaker's pause is over
+            connection.execute("UPDATE embedding_breakers SET opened_at = opened_at - interval '1 hour'")
         with served(remote.model_copy(update={"openai_base_url": provider.base_url})) as api:
             assert ids(api.search(collection="content_embeddings", text="churn")) == []
 
@@ -242,6 +246,7 @@ def test_settings_that_lack_a_key_are_no_fault_of_the_caller(settings: Settings)
         failed = api.search(collection="content_embeddings", text="churn")
         assert failed.status_code == 503
         assert "OPENAI_API_KEY" in failed.json()["error"]
+        assert "OPENAI_API_KEY" in api.client.get("/api/v1/embedding/config").json()["error"]
         ready = api.client.get("/readyz")
         assert (ready.status_code, ready.json()["parts"]["provider"]["is_ready"]) == (503, False)
 
@@ -340,6 +345,94 @@ def test_a_batch_records_as_one_by_one(api: Api, settings: Settings) -> None:
     batch = [each["status"] for each in api.record({"outcomes": given}).json()["results"]]
     assert batch == singles
     assert (rows(settings, kept), rows(settings, posts)) == after_singles
+
+
+# --- the embedding API ----------------------------------------------------------------------------------------------
+
+
+def with_openai(settings: Settings, base_url: str, **more: object) -> Settings:
+    given = {"embedding_provider": "openai", "openai_api_key": SecretStr("sk-none"), "openai_base_url": base_url}
+    return settings.model_copy(update=given | more)
+
+
+def embedding(api: Api, path: str) -> Any:
+    answer = api.client.get(f"/api/v1/embedding/{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@only_pgvector
+def test_all_but_health_need_a_token(api: Api) -> None:
+    base, nobody = "/api/v1/embedding", {"Authorization": ""}
+    assert api.client.get(f"{base}/health", headers=nobody).json() == {"status": "ok"}
+    for path in ("quota", "config", "cache/stats"):
+        assert api.client.get(f"{base}/{path}", headers=nobody).status_code == 401
+    assert api.client.delete(f"{base}/cache", headers=nobody).status_code == 401
+
+
+@only_pgvector
+def test_the_local_provider_has_no_quota_and_no_backup(api: Api) -> None:
+    quota = embedding(api, "quota")
+    reset_at = dt.datetime.fromisoformat(quota.pop("reset_at"))
+    assert quota == {
+        "daily_quota": None, "current_count": 0, "remaining": None, "exceeded": False, "vector_search_enabled": True,
+        "fallback_enabled": False,
+    }  # fmt: skip
+    assert dt.timedelta(0) < reset_at - dt.datetime.now(dt.UTC) <= dt.timedelta(days=1)
+    assert embedding(api, "config") == {
+        "provider": "local", "model": "hashing-char-3-5", "backup_provider": None, "backup_model": None,
+        "provider_fallback_enabled": False,
+    }  # fmt: skip
+
+
+@only_pgvector
+def test_quota_and_cache_say_what_searches_have_cost(settings: Settings) -> None:
+    with OpenAIServer().running() as provider:
+        with served(with_openai(settings, provider.base_url, embedding_daily_quota=2)) as api:
+            for text in ("churn", "churn", "onboarding"):
+                assert ids(api.search(collection="content_embeddings", text=text)) == []
+            assert len(provider.inputs) == 2
+            used = embedding(api, "quota")
+            assert (used["daily_quota"], used["current_count"], used["remaining"]) == (2, 2, 0)
+            assert (used["exceeded"], used["vector_search_enabled"], used["fallback_enabled"]) == (True, False, False)
+            refused = api.search(collection="content_embeddings", text="pricing")
+            assert refused.status_code == 429
+            assert 0 < int(refused.headers["retry-after"]) <= 86_400
+            assert ids(api.search(collection="content_embeddings", text="churn")) == []  # from the cache
+            assert ids(api.search(collection="prospect_embeddings", text="pricing")) == []  # by the local provider
+            before = embedding(api, "cache/stats")
+            assert (before["backend"], before["entries"], before["ttl_seconds"]) == ("postgres", 2, 604_800)
+            assert api.client.delete("/api/v1/embedding/cache").json() == {"removed": 2}
+            assert embedding(api, "cache/stats")["entries"] == 0
+            assert api.search(collection="content_embeddings", text="churn").status_code == 429
+        after = embedding_stats(settings)
+    assert (after["hits"], after["misses"] > 0) == (2, True)
+
+
+def embedding_stats(settings: Settings) -> Any:
+    """What a service that starts later says of the cache: its counts are rows."""
+    with served(settings) as api:
+        return embedding(api, "cache/stats")
+
+
+@only_pgvector
+def test_a_backup_is_shown_and_a_provider_that_is_away_is_not_ready(settings: Settings) -> None:
+    away = with_openai(settings, f"http://127.0.0.1:{free_port()}/v1", embedding_deadline_seconds=1.0)
+    with served(away) as api:
+        assert api.client.get("/readyz").status_code == 200  # nobody has asked it yet
+        assert api.search(collection="content_embeddings", text="churn").status_code == 503
+        time.sleep(1.1)  # an answer of /readyz is kept for a second
+        ready = api.client.get("/readyz")
+        assert (ready.status_code, ready.json()["parts"]["provider"]["is_ready"]) == (503, False)
+        assert ready.json()["parts"]["database"]["is_ready"]
+    backed_up = away.model_copy(update={"embedding_fallback_enabled": True, "embedding_backup_provider": "local"})
+    with served(backed_up) as api:
+        assert embedding(api, "config") == {
+            "provider": "openai", "model": "text-embedding-3-small", "backup_provider": "local",
+            "backup_model": "hashing-char-3-5", "provider_fallback_enabled": True,
+        }  # fmt: skip
+        assert embedding(api, "quota")["fallback_enabled"]
+        assert api.client.get("/readyz").status_code == 200
 
 
 # --- tokens ---------------------------------------------------------------------------------------------------------
