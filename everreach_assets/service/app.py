@@ -29,8 +29,8 @@ from everreach_assets.service.search import Searches
 from resources.database import Database
 from resources.settings import Settings
 
-CONNECTIONS = 9
-"""As many as the lanes below that use them have workers."""
+CONNECTIONS = 14
+"""One for each worker of the lanes below that needs one, and some for what embeds and counts beside them."""
 
 CONNECTION_SECONDS = 5.0
 STATEMENT_SECONDS = 10.0
