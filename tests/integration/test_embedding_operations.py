@@ -279,6 +279,7 @@ with Database(url) as database:
 """
 
 
+@pytest.mark.slow  # each case starts a process
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_missing(
     operations: Operations, step: str, monkeypatch: pytest.MonkeyPatch
