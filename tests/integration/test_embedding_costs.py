@@ -147,7 +147,7 @@ def test_a_quota_that_runs_out_is_no_failure_and_the_next_day_goes_on(
 # --- the cache ---
 
 
-def test_a_purge_erases_from_the_cache_and_a_purge_that_is_rolled_back_does_not(
+def test_a_purge_and_a_deletion_at_the_source_erase_from_the_cache_and_a_dry_run_does_not(
     database: Database, tmp_path: Path
 ) -> None:
     store = Store(database, HnswIndex(database), tmp_path)
