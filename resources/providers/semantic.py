@@ -44,7 +44,7 @@ class SemanticProvider:
                 "the semantic provider needs the extra: pip install 'everreach-assets[semantic]'"
             ) from error
         self._model: Any = library.SentenceTransformer(str(folder), local_files_only=True, trust_remote_code=False)
-        width = self._model.get_sentence_embedding_dimension()
+        width = self._model.get_embedding_dimension()
         if not width or width > WIDTH:
             raise InvalidInput(f"EMBEDDING_LOCAL_MODEL: its vectors have {width} components, {WIDTH} are the most")
         self.space = Space(LOCAL, folder.name, width, fingerprint(folder))

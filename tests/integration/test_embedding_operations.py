@@ -16,17 +16,19 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from everreach_assets.cli import main
 from everreach_assets.domain.collections import CONTENT, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.embedding import EmbeddingReport, embed_collection
 from everreach_assets.memory import open_embedder
-from resources import embedding_dead_letters, metric_records
+from resources import metric_records
 from resources.database import Database
-from resources.embedder import EmbeddedText, Embedder, NotEmbedded
+from resources.embedder import REASONS, EmbeddedText, Embedder, NotEmbedded
 from resources.hnsw_index import HnswIndex
 from resources.providers import LocalHashingProvider
 from resources.settings import Settings
@@ -54,8 +56,8 @@ class Operations:
             "openai_base_url": self.openai.base_url,
             "voyage_api_key": "pa-test",
             "voyage_base_url": self.voyage.base_url,
-            "embedding_timeout_seconds": 2.0,
-            "embedding_deadline_seconds": 3.0,
+            "embedding_timeout_seconds": 20.0,
+            "embedding_deadline_seconds": 20.0,
         } | changed
 
     @contextmanager
@@ -83,6 +85,12 @@ class Operations:
         with self.embedder(**changed) as embedder:
             vector_db = VectorDB(self.database, HnswIndex(self.database), embedder.space_of)
             return embed_collection(CONTENT.name, database=self.database, embedder=embedder, vector_db=vector_db)
+
+    def everreach(self, *arguments: str) -> str:
+        environment = {"EVERREACH_DATABASE_URL": self.database.url, "VECTOR_BACKEND": "pgvector"}
+        done = CliRunner().invoke(main, arguments, env=environment)
+        assert done.exit_code == 0, done.output
+        return done.output
 
     def stored(self) -> dict[object, object]:
         return dict(self.run("SELECT doc_id, embedding::text FROM vector_embeddings ORDER BY doc_id"))  # type: ignore[arg-type]
@@ -206,7 +214,7 @@ def test_after_a_failure_at_any_call_one_clean_run_gives_exactly_the_expected_st
     answers = [Answer()] * fails_at + [FAILURES[failure]] * 9
     operations.openai.script.extend(answers)
     with pytest.raises((Refused, Unavailable)):
-        operations.embed(embedding_concurrency=1, embedding_deadline_seconds=1.0)
+        operations.embed(embedding_concurrency=1, embedding_deadline_seconds=3.0)
     operations.openai.script.clear()
     failed = operations.openai.requests[fails_at:]
     operations.run("DELETE FROM embedding_breakers")  # the outage is over
@@ -271,6 +279,7 @@ with Database(url) as database:
 """
 
 
+@pytest.mark.slow  # each case starts a process
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_missing(
     operations: Operations, step: str, monkeypatch: pytest.MonkeyPatch
@@ -315,20 +324,16 @@ def test_a_bad_text_is_a_dead_letter_and_is_not_paid_for_again_until_somebody_as
     report = operations.embed()
     assert (report.embedded, report.not_embedded) == (POSTS - 1, 1)
     assert Counter(operations.openai.inputs)["Text number 5"] == 2  # asked for alone once more
-    with operations.database.connection() as connection:
-        (letter,) = embedding_dead_letters.listed(connection, None, 10)
-    assert (letter.collection, letter.doc_id, letter.provider, letter.reason) == (
-        CONTENT.name,
-        "x:p005",
-        "openai",
-        "bad_answer",
-    )
+    (listed,) = operations.everreach("embedding", "dead-letters").splitlines()
+    assert listed.split("  ")[1:] == [CONTENT.name, "x:p005", "openai", REASONS["bad_answer"]]
+    assert "Text number" not in listed
     operations.openai.always = Answer()
     calls = len(operations.openai.requests)
     assert operations.embed().vectors == POSTS - 1
     assert len(operations.openai.requests) == calls
-    with operations.database.connection() as connection:
-        assert embedding_dead_letters.forget(connection, CONTENT.name) == 1
+    asked = operations.everreach("embedding", "dead-letters", "--collection", CONTENT.name, "--retry")
+    assert asked.endswith("The next run asks for 1 of them again.\n")
+    assert operations.everreach("embedding", "dead-letters") == "There are none.\n"
     assert operations.embed().vectors == POSTS
 
 
