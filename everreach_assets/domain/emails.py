@@ -1,8 +1,8 @@
 r"""Where the e-mail addresses of a text are: plain, quoted, with an address literal, and spelled ("at", "dot").
 
 Every pattern has a left boundary and possessive or bounded repeats, so a megabyte without a boundary is one step, not
-a square. What belongs here: the addresses. What does not: decoding of `%40` or full-width forms (text_view in
-scrubbing.py has done it) and telephone numbers (phones.py).
+a square. What belongs here: the addresses. What does not: decoding of `%40` or full-width forms (text_view.py has
+done it) and telephone numbers (phones.py).
 """
 
 import functools
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import phonenumbers
 
-Span = tuple[int, int]
+from everreach_assets.domain.text_view import Span
 
 _ATEXT = r"\w.!#$%&'*+/=?^`{|}~-"
 _PLAIN = re.compile(

@@ -13,10 +13,7 @@ from collections.abc import Iterator
 
 import phonenumbers
 
-Span = tuple[int, int]
-
-MASK = "\uffff"
-"""Takes the place of what is decided already. A noncharacter: no word, no space, no digit, no punctuation."""
+from everreach_assets.domain.text_view import MASK, Span
 
 REGIONS = ("US", "GB", "FR", "DE", "IN", "AU", "IT", "JP", "CN", "ZA")
 """Numbering plans that a number without country code, grouping and cue is held against."""

@@ -193,10 +193,15 @@ def test_handles_and_profile_links_are_personal_only_where_asked() -> None:
     assert dict(scrubbed.redactions) == {"name": 3}
 
 
-def test_a_placeholder_in_the_input_is_kept_and_not_counted() -> None:
-    scrubbed = Scrubber(["Email", "Name"]).scrub("[EMAIL] [PHONE] [NAME] a@example.com")
-    assert scrubbed.text == "[EMAIL] [PHONE] [NAME] [EMAIL]"
+def test_a_forged_placeholder_is_escaped_where_it_would_pass_for_ours() -> None:
+    scrubbed = Scrubber(["Email", "Name"]).scrub("[EMAIL] [PHONE] [NAME] a@example.com [EMAIL]")
+    assert scrubbed.text == "{EMAIL} {PHONE} {NAME} [EMAIL] {EMAIL}"
     assert dict(scrubbed.redactions) == {"email": 1}
+
+
+def test_a_forged_placeholder_in_a_text_without_personal_data_stays_and_is_not_counted() -> None:
+    scrubbed = SCRUBBER.scrub("[EMAIL] and {PHONE}")
+    assert (scrubbed.text, dict(scrubbed.redactions)) == ("[EMAIL] and {PHONE}", {})
 
 
 def test_lone_surrogates_become_replacement_characters_and_the_rest_stays() -> None:
