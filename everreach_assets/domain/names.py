@@ -11,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from everreach_assets.domain.emails import merged
 from everreach_assets.domain.text_view import Span, TextView, without_surrogates
 
-_NAME_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*+")
-_NAME_GAP = re.compile(r"[\s._'\u2019-]{1,3}")
+_WORD = r"[^\W_](?:[^\W_]|[\u0300-\u036f])*+"
+_NAME_WORD = re.compile(_WORD)
+_NEXT_NAME_WORD = re.compile(rf"[\s._'\u2019-]{{1,3}}({_WORD})")
+LONGEST_WORD = 64
+"""Of a name, in characters: none is longer, and one of a megabyte would take a second to fold."""
 
 
 class KnownNames:
@@ -32,7 +35,8 @@ class KnownNames:
         """Their spans, in order and without overlap; of two that begin at one word, the longer."""
         if not self._names:
             return []
-        firsts = {word for word in set(_NAME_WORD.findall(view)) if _folded(word) in self._longest}
+        words = set(_NAME_WORD.findall(view))
+        firsts = {word for word in words if len(word) <= LONGEST_WORD and _folded(word) in self._longest}
         if not firsts:
             return []
         found: list[Span] = []
@@ -50,11 +54,10 @@ class KnownNames:
         for _ in range(self._longest[words[0]]):
             if words in self._names:
                 best = end
-            gap = _NAME_GAP.match(view, end)
-            following = _NAME_WORD.match(view, gap.end()) if gap else None
+            following = _NEXT_NAME_WORD.match(view, end)
             if following is None:
                 break
-            words += (_folded(following.group()),)
+            words += (_folded(following[1]),)
             end = following.end()
         return best
 
@@ -82,21 +85,29 @@ _PROFILE_LINK = re.compile(
 
 def find_handles(view: str) -> list[Span]:
     """Spans of `@handle` and of links to profiles."""
-    return merged([match.span() for pattern in (_PROFILE_LINK, _HANDLE) for match in pattern.finditer(view)])
+    links = _PROFILE_LINK.finditer(view) if "/" in view else ()
+    handles = _HANDLE.finditer(view) if "@" in view else ()
+    return merged([match.span() for matches in (links, handles) for match in matches])
 
 
 _NOBODY = frozenset(
     re.findall(
         r"\w+",
-        "a all and anyone any are at back both colleague colleagues community customer customers dad day dear"
-        " doctor e everybody everyone executive fam fans folks followers for friend friends from gang gentlemen"
-        " girl girls good guys here honey hr i if in is it its kitty ladies love madam management mate mom morning"
-        " mum my neighbor no not of officer on our parents people please reader readers sir sirs so staff stranger"
-        " subscribers sunshine support team that the there these this to twitter universe us viewers we weekend"
-        " what world yes you your yours",
+        "a again all america and anyone any are at baby back beautiful both boys bro bros brother brothers buddy chat class"
+        " colleague colleagues community customer customers dad day dear"
+        " doctor dude dudes e earth everybody everyone executive facebook fam family fans folks followers for friend friends"
+        " from gang gentlemen girl girls god good gorgeous guys handsome here hey hi hon honey hr i if imgur in instagram"
+        " internet is it its kids kitty ladies lads linkedin lord love lovely lovelies luck ma madam man management mate mates"
+        " men mods mom moon morning mum my nation neighbor night no not of officer on our parents peeps people pinterest please"
+        " reader readers reddit santa sir sirs sis sister sisters sleepy snapchat so staff stranger strangers students"
+        " subreddit subscribers sunshine support sweetie team that the there these this tiktok to tumblr tweeps twitch twitter"
+        " universe us viewers we weekend what women world yes you your yours youtube",
     )
 )
 """Words that follow a greeting or a closing and name nobody."""
+
+_MANY_PEOPLE = re.compile(r"\w{3,}(?:ers|ors|ists|ians)", re.I)
+"""Redditors, gamers, photographers; shorter ones (Anders) are names."""
 
 _GREETING = re.compile(
     r"(?:^|(?<=[.!?>\"])[ \t]|\n)[ \t>\"]{0,4}"
@@ -134,7 +145,7 @@ def find_cued_names(view: str) -> list[Span]:
 def _cued(view: str, pattern: re.Pattern[str]) -> Iterator[Span]:
     for match in pattern.finditer(view):
         words = match["name"].split()
-        named = [word for word in _leading_capitals(words) if word.rstrip(".").lower() not in _NOBODY]
+        named = [word for word in _leading_capitals(words) if not _is_nobody(word)]
         if pattern is _INTRODUCTION:
             named = named or ([words[0]] if words[0].lower() not in _NOBODY else [])
         elif len(named) < len(words):
@@ -142,6 +153,10 @@ def _cued(view: str, pattern: re.Pattern[str]) -> Iterator[Span]:
         if named and words[: len(named)] == named:
             start = match.start("name")
             yield start, start + len(" ".join(named))
+
+
+def _is_nobody(word: str) -> bool:
+    return word.rstrip(".").lower() in _NOBODY or (len(word) > 6 and _MANY_PEOPLE.fullmatch(word) is not None)
 
 
 def _leading_capitals(words: list[str]) -> Iterator[str]:

@@ -32,13 +32,14 @@ _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _LEFT = r"(?<![\d+])(?<!\d[-./])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # not within a number, not behind a country code
 _RIGHT = r"(?![-./]?\d)"
+_URL = re.compile(r"(?:https?://|\bwww\.)[^\s\uffff]+")
 _SOMETHING_ELSE = re.compile(
-    "|".join(
+    r"(?<!\d)(?=[0-9A-Fa-fvV+-])(?:"  # asked first: it holds at few places, and the rest is dear
+    + "|".join(
         (
-            r"(?P<url>(?:https?://|\bwww\.)[^\s\uffff]+)",
             r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b",
-            rf"{_LEFT}\d{{4}}([-/.]){_MONTH}\2{_DAY}(?:[T ]\d{{1,2}}:\d\d(?::\d\d(?:\.\d{{1,9}})?)?)?{_RIGHT}",
-            rf"{_LEFT}{_DAY}([-/.]){_DAY}\3(?:(?:19|20)\d\d|\d\d){_RIGHT}",
+            rf"{_LEFT}\d{{4}}([-/.]){_MONTH}\1{_DAY}(?:[T ]\d{{1,2}}:\d\d(?::\d\d(?:\.\d{{1,9}})?)?)?{_RIGHT}",
+            rf"{_LEFT}{_DAY}([-/.]){_DAY}\2(?:(?:19|20)\d\d|\d\d){_RIGHT}",
             rf"{_LEFT}(?:19|20)\d\d ?[-/] ?(?:19|20)\d\d{_RIGHT}",
             r"(?<!\d)\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?(?!\d)",
             r"(?<![\d.])\d{1,2}\.\d\d ?- ?\d{1,2}\.\d\d(?![\d.-])",
@@ -48,6 +49,7 @@ _SOMETHING_ELSE = re.compile(
             r"\b[vV]\.?\d+(?:[.-]\d+)*",
         )
     )
+    + ")"
 )
 _NAMES_A_PHONE = re.compile(r"wa\.me/|whatsapp|phone=|tel=|tel:", re.I)
 _IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -159,10 +161,10 @@ def _without_other_things(view: str) -> str:
     """The text, as long as before, with dates, hosts, links, cards and the like masked."""
 
     def mask(match: re.Match[str]) -> str:
-        if match.lastgroup == "url" and _NAMES_A_PHONE.search(match.group()):
-            return match.group()
         return MASK * len(match.group())
 
+    if "://" in view or "www." in view:
+        view = _URL.sub(lambda match: match.group() if _NAMES_A_PHONE.search(match.group()) else mask(match), view)
     view = _IBAN.sub(lambda match: mask(match) if _is_iban(match.group()) else match.group(), view)
     view = _CARD.sub(lambda match: mask(match) if _passes_luhn(match.group()) else match.group(), view)
     return _SOMETHING_ELSE.sub(mask, view)
@@ -282,14 +284,16 @@ def _has_the_shape(groups: list[str], piece: str, library: _Library) -> bool:
 
 
 def _is_not_ruled_out(cue: str | None, before: str, after: str) -> bool:
-    if _COUNT_AFTER.match(after) or _MONEY_BEFORE.search(before):
+    if _COUNT_AFTER.match(after) or _MONEY_BEFORE.search(before[-6:]):
         return False
-    return cue != "other" and (cue == "phone" or _PART_OF_AN_ID.search(before) is None)
+    return cue != "other" and (cue == "phone" or _PART_OF_AN_ID.search(before[-6:]) is None)
 
 
 def _cue(before: str) -> str | None:
     """What the words before a number say it is: "phone", "other" or nothing. The nearest word counts."""
     before = before[max(map(before.rfind, _ENDS_A_CUE)) + 1 :]
+    if not before or before.isspace():
+        return None
     cues = list(_CUE.finditer(before))
     if not cues:
         return None

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from everreach_assets.domain.emails import find_emails
 from everreach_assets.domain.errors import Refused
@@ -41,7 +41,7 @@ class ScrubbedText:
 
     Attributes:
         text: valid Unicode, with `[EMAIL]`, `[PHONE]` and `[NAME]` in place of what was found. Where anything was
-            found, a placeholder that the author typed is in braces: those in brackets are ours, as many as `redactions`.
+            found, a placeholder that the author typed is in braces: those in brackets are ours, `redactions` in number.
         redactions: how often each kind (email, phone, name) was removed; kinds without a hit are left out.
     """
 
@@ -71,8 +71,7 @@ class NameModel(Protocol):
         """Spans of names. May raise Refused: the text is then not embedded."""
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Removal:
+class Removal(NamedTuple):
     """A span of a text that holds personal data, as places of its characters."""
 
     start: int
@@ -161,19 +160,21 @@ class _Rewritten:
     def __init__(self, original: str, removals: list[Removal]) -> None:
         self.removals = removals
         self._ends: list[int] = []
+        if removals:
+            original = _PLACEHOLDER.sub(_ESCAPED, original)
         parts: list[str] = []
         place = length = 0
-        for each in removals:
-            kept = _PLACEHOLDER.sub(_ESCAPED, original[place : each.start])
-            parts += (kept, PLACEHOLDERS[each.kind])
-            length += len(kept) + len(PLACEHOLDERS[each.kind])
+        for start, end, kind in removals:
+            placeholder = PLACEHOLDERS[kind]
+            parts += (original[place:start], placeholder)
+            length += start - place + len(placeholder)
             self._ends.append(length)
-            place = each.end
-        rest = original[place:]
-        parts.append(_PLACEHOLDER.sub(_ESCAPED, rest) if removals else rest)
-        self.text = "".join(parts)
+            place = end
+        self.text = "".join((*parts, original[place:]))
 
     def original_span(self, start: int, end: int) -> Span:
+        if not self.removals:
+            return start, end
         return self._original_of(start)[0], self._original_of(end - 1)[1]
 
     def _original_of(self, place: int) -> Span:

@@ -16,8 +16,8 @@ MASK = "\uffff"
 """Takes the place of what is decided already. A noncharacter: no word, no space, no digit, no punctuation."""
 
 LONGEST_PLAIN_FORM = 3
-"""Characters that one may stand for: "℡", "⑴" and "ﬃ" do for three. One that stands for a sentence is in no address, and
-a megabyte of it would be eighteen."""
+"""Characters that one may stand for, as "℡", "⑴" and "ﬃ" do. What stands for a sentence is in no address, and a
+megabyte of it would be eighteen."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ENCODED = re.compile(
