@@ -15,7 +15,7 @@ from everreach_assets.domain.vectors import Document
 from resources import documents
 from resources.database import Connection, Database
 from resources.documents import Scope
-from resources.embedder import Embedder
+from resources.embedder import EmbeddedText, Embedder
 from resources.metric_records import Record, record, replace_gauges
 from resources.vector_db import VectorDB
 
@@ -189,7 +189,7 @@ def _embedded_batches(
             result = embedder.embed_many(scope.collection, [each.text for each in batch])
             counts.batch_started(start, result.redactions)
             yield [
-                Document(each.doc_id, vector, each.metadata, each.text_sha256, scope.scrubber_version)
-                for each, vector in zip(batch, result.vectors, strict=True)
-                if vector is not None
+                Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version)
+                for each, text in zip(batch, result.results, strict=True)
+                if isinstance(text, EmbeddedText)
             ]
