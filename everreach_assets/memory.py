@@ -12,6 +12,7 @@ from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider
 from resources.hosts import refuse_foreign_hosts
+from resources.name_model import open_name_model
 from resources.provider_calls import ProviderCalls
 from resources.servers import running_servers
 from resources.settings import Settings
@@ -61,7 +62,13 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
     calls = ProviderCalls(database, settings.embedding_daily_quota)
     with database.connection() as connection:
         names = prospects.names(connection)
-    return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
+    return Embedder(
+        open_provider(settings, calls),
+        names,
+        name_model=open_name_model(settings),
+        on_call=calls,
+        on_close=calls.close,
+    )
 
 
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:

@@ -265,7 +265,7 @@ def _is_phone(groups: list[str], piece: str, before: str, after: str, library: _
         return False
     if cue == "phone" or _CUE_AFTER.match(after):
         return True
-    if after[:1].isalpha() and not _EXTENSION.match(after):
+    if (after[:1].isalpha() or after[:1] == "_") and not _EXTENSION.match(after):
         return False
     return _has_the_shape(groups, piece, library)
 

@@ -60,6 +60,18 @@ class ScrubbedText:
         raise TypeError("a ScrubbedText is not pickled: what is read back may be anybody's; scrub again")
 
 
+def plain_texts(scrubbed: Iterable[ScrubbedText]) -> list[str]:
+    """The texts themselves, for a provider: the last place where one that was not scrubbed is stopped.
+
+    Raises:
+        TypeError: one of them is no `ScrubbedText`, whatever attributes it has.
+    """
+    texts = list(scrubbed)
+    if any(type(each) is not ScrubbedText for each in texts):
+        raise TypeError("a provider embeds what Scrubber.scrub made, and nothing else")
+    return [each.text for each in texts]
+
+
 class NameModel(Protocol):
     """A model that finds people's names in running text (resources/name_model.py)."""
 
