@@ -97,7 +97,7 @@ def _labelled(where: str, text: object, spans: object, keys: tuple[str, str, str
 
 
 def _conll(path: Path, encoding: str) -> Iterator[LabelledText]:
-    """Texts are their tokens with a blank between: the sets do not say what stood there."""
+    """Texts are their tokens with a blank between: the sets do not say what stood there. None follows `@` and `#`."""
     tokens: list[tuple[str, str]] = []
     for number, line in enumerate(_content(path, encoding).split("\n"), start=1):
         token, tab, tag = line.rstrip("\r").rpartition("\t")
@@ -113,17 +113,23 @@ def _conll(path: Path, encoding: str) -> Iterator[LabelledText]:
 
 
 def _joined(tokens: list[tuple[str, str]]) -> LabelledText:
+    parts: list[str] = []
     labels: list[Removal] = []
     place = 0
     for token, tag in tokens:
+        if parts and parts[-1] not in {"@", "#"}:  # tokenizers cut these off their words
+            parts.append(" ")
+            place += 1
         position, _, label = tag.partition("-")
         kind = KIND_OF_LABEL.get(label.lower())
-        if kind and position == "I" and labels and labels[-1].end == place - 1 and labels[-1].kind == kind:
+        gap = place - labels[-1].end if kind and labels and labels[-1].kind == kind else 2
+        if gap == 0 or (gap == 1 and position == "I" and token[:1] not in {"@", "#"}):
             labels[-1] = labels[-1]._replace(end=place + len(token))
         elif kind and token:
             labels.append(Removal(place, place + len(token), kind))
-        place += len(token) + 1
-    return LabelledText(" ".join(token for token, _ in tokens), tuple(labels))
+        parts.append(token)
+        place += len(token)
+    return LabelledText("".join(parts), tuple(labels))
 
 
 def _posts(path: Path, text_column: str, encoding: str) -> Iterator[LabelledText]:

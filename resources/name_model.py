@@ -28,23 +28,22 @@ class PresidioNames:
 
     def __init__(self, folder: Path) -> None:
         try:
-            from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-            from presidio_analyzer.nlp_engine import SpacyNlpEngine
-            from presidio_analyzer.predefined_recognizers import SpacyRecognizer
+            import presidio_analyzer as presidio  # noqa: PLC0415 - an extra, and spaCy takes seconds to load
+            from presidio_analyzer import nlp_engine, predefined_recognizers  # noqa: PLC0415 - as above
         except ImportError as error:
             raise InvalidInput(
                 "PII_NAME_MODEL is set and presidio-analyzer is not installed: pip install 'everreach-assets[names]'"
             ) from error
         if not (folder / "meta.json").is_file():  # Presidio would download a model of that name
             raise InvalidInput(f"PII_NAME_MODEL: {folder} holds no spaCy pipeline (meta.json and config.cfg)")
-        engine = SpacyNlpEngine(models=[{"lang_code": LANGUAGE, "model_name": str(folder)}])
+        engine = nlp_engine.SpacyNlpEngine(models=[{"lang_code": LANGUAGE, "model_name": str(folder)}])
         try:
             engine.load()
         except (ValueError, OSError) as error:
             raise InvalidInput(f"PII_NAME_MODEL: spaCy cannot load {folder} ({type(error).__name__})") from error
         # Only this recognizer: the others find what ours find, and one of them asks the network for a list of domains.
-        registry = RecognizerRegistry([SpacyRecognizer(supported_entities=["PERSON"])])
-        self._analyzer = AnalyzerEngine(registry, engine, supported_languages=[LANGUAGE])
+        registry = presidio.RecognizerRegistry([predefined_recognizers.SpacyRecognizer(supported_entities=["PERSON"])])
+        self._analyzer = presidio.AnalyzerEngine(registry, engine, supported_languages=[LANGUAGE])
         self.version = f"presidio-{version('presidio-analyzer')}-spacy-{version('spacy')}-{_digest(folder)}"
 
     def find(self, view: str) -> list[Span]:

@@ -65,9 +65,25 @@ def _sets_with_names(folder: Path) -> Iterator[LabelledSet]:
     )
     for name, path, shape, kinds in files:
         texts = list(read_labelled(folder / path, shape))
+        handles = [LabelledText(each.text, tuple(_handles(each))) for each in texts]
+        texts = [LabelledText(each.text, tuple(_without_handles(each))) for each in texts]
         yield LabelledSet(f"{name}, strangers", texts, (*kinds, "name"))
         people = {each.text[start:end] for each in texts for start, end, kind in each.labels or () if kind == "name"}
         yield LabelledSet(f"{name}, known people", texts, ("name",), Scrubber(people))
+        if any(each.labels for each in handles):
+            yield LabelledSet(f"{name}, handles of prospects", handles, ("name",), Scrubber(handles_are_personal=True))
+
+
+def _handles(text: LabelledText) -> Iterator[Removal]:
+    return (each for each in text.labels or () if text.text[each.start] == "@" and each.end - each.start > 1)
+
+
+def _without_handles(text: LabelledText) -> Iterator[Removal]:
+    """The labels that are no handle, which is content of a post, without signs at their ends, which name nobody."""
+    for each in text.labels or ():
+        label = text.text[each.start : each.end]
+        if label[0] != "@" and (words := re.search(r"[^\W_](?:.*[^\W_])?", label, re.S)):
+            yield Removal(each.start + words.start(), each.start + words.end(), each.kind)
 
 
 def email_vectors(folder: Path) -> Iterator[LabelledText]:

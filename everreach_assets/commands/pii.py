@@ -8,7 +8,9 @@ import click
 from everreach_assets.commands.shared import FILE, open_database, read_settings
 
 if TYPE_CHECKING:
-    from everreach_assets.domain.pii_scores import Outcome
+    from collections.abc import Iterator
+
+    from everreach_assets.domain.pii_scores import LabelledText, Outcome
     from everreach_assets.domain.scrubbing import Scrubber
     from resources.labelled_files import Shape
 
@@ -54,9 +56,8 @@ def report(
     click.echo(f"{outcome.texts:,} texts, scrubber {scrubber.version}, {outcome.texts / seconds:,.0f} a second")
     _print_outcome(outcome)
     if show_personal_data:
-        found = ((each.text, span) for each in texts for span in scrubber.removals(each.text))
-        for text, (begin, end, kind) in itertools.islice(found, show_personal_data):
-            click.echo(f"{kind}: {text[begin:end]!r}")
+        for kind, span in itertools.islice(_removed(scrubber, texts), show_personal_data):
+            click.echo(f"{kind}: {span!r}")
 
 
 def _scrubber(*, prospects: bool, known_people: bool) -> "Scrubber":
@@ -72,6 +73,17 @@ def _scrubber(*, prospects: bool, known_people: bool) -> "Scrubber":
     return Scrubber(known, handles_are_personal=prospects, name_model=open_name_model(settings))
 
 
+def _removed(scrubber: "Scrubber", texts: "list[LabelledText]") -> "Iterator[tuple[str, str]]":
+    from everreach_assets.domain.errors import Refused
+
+    for each in texts:
+        try:
+            removals = scrubber.removals(each.text)
+        except Refused:
+            continue
+        yield from ((kind, each.text[start:end]) for start, end, kind in removals)
+
+
 def _print_outcome(outcome: "Outcome") -> None:
     share = outcome.altered / outcome.texts if outcome.texts else 0.0
     click.echo(f"altered: {outcome.altered:,} ({share:.2%}); refused, and never embedded: {outcome.refused:,}")
@@ -80,6 +92,6 @@ def _print_outcome(outcome: "Outcome") -> None:
     for kind, score in sorted(outcome.scores.items()):
         if score.labelled or score.removed:
             click.echo(
-                f"{kind} against {score.labelled:,} labels: recall {score.recall:.3f}, precision {score.precision:.3f}, "
-                f"{score.partial} partly left, {score.wrong} wrong"
+                f"{kind} against {score.labelled:,} labels: recall {score.recall:.3f}, "
+                f"precision {score.precision:.3f}, {score.partial} partly left, {score.wrong} wrong"
             )

@@ -119,7 +119,7 @@ def _quoted_span(view: str, match: re.Match[str]) -> Span | None:
     """A quoted local part with its domain; what stands between quotes before a handle ("so @anna.b) is none."""
     start = _quote_start(view, match.start())
     local, domain = view[start + 1 : match.start()], match["domain"]
-    if start < 0 or not local or (local[0].isspace() != local[-1:].isspace()):
+    if start < 0 or local[:1].isspace() != local[-1:].isspace():
         return None
     if domain.startswith("["):
         return start, match.end()

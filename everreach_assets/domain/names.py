@@ -74,7 +74,7 @@ def _name_words(name: str) -> tuple[str, ...]:
     return tuple(_folded(match.group()) for match in _NAME_WORD.finditer(view))
 
 
-_HANDLE = re.compile(r"(?<![\w@./])(?:@(?=[\w.]{0,29}[^\W\d_])\w(?:[\w.]{0,28}\w)?+)++")
+_HANDLE = re.compile(r"(?<![\w@/])(?<!\w\.)(?:@(?=[\w.]{0,29}[^\W\d_])\w(?:[\w.]{0,28}\w)?+)++")
 _PROFILE_LINK = re.compile(
     r"(?<![\w.@/-])(?:https?://)?(?:www\.|m\.|[a-z]{2}\.)?(?:(?:twitter|x|instagram|facebook|fb|tiktok|threads|github|medium|pinterest|snapchat)"
     r"\.(?:com|net)|linkedin\.com/(?:in|pub)|youtube\.com/(?:user|c|channel)|youtube\.com(?=/@)|reddit\.com/(?:u|user)|t\.me|wa\.me)"
@@ -93,15 +93,16 @@ def find_handles(view: str) -> list[Span]:
 _NOBODY = frozenset(
     re.findall(
         r"\w+",
-        "a again all america and anyone any are at baby back beautiful both boys bro bros brother brothers buddy chat class"
-        " colleague colleagues community customer customers dad day dear"
-        " doctor dude dudes e earth everybody everyone executive facebook fam family fans folks followers for friend friends"
-        " from gang gentlemen girl girls god good gorgeous guys handsome here hey hi hon honey hr i if imgur in instagram"
-        " internet is it its kids kitty ladies lads linkedin lord love lovely lovelies luck ma madam man management mate mates"
-        " men mods mom moon morning mum my nation neighbor night no not of officer on our parents peeps people pinterest please"
-        " reader readers reddit santa sir sirs sis sister sisters sleepy snapchat so staff stranger strangers students"
-        " subreddit subscribers sunshine support sweetie team that the there these this tiktok to tumblr tweeps twitch twitter"
-        " universe us viewers we weekend what women world yes you your yours youtube",
+        "a again all america and any anyone are at baby back beautiful both boys bro bros brother brothers buddy"
+        " chat class colleague colleagues community customer customers dad day dear doctor dude dudes e earth"
+        " everybody everyone executive facebook fam family fans folks followers for friend friends from gang"
+        " gentlemen girl girls god good gorgeous guys handsome here hey hi hon honey hr i if imgur in instagram"
+        " internet is it its kids kitty ladies lads linkedin lord love lovelies lovely luck ma madam man management"
+        " mate mates men mods mom moon morning mum my nation neighbor night no not of officer on our parents peeps"
+        " people pinterest please reader readers reddit santa sir sirs sis sister sisters sleepy snapchat so staff"
+        " stranger strangers students subreddit subscribers sunshine support sweetie team that the there these this"
+        " tiktok to tumblr tweeps twitch twitter universe us viewers we weekend what women world yes you your yours"
+        " youtube",
     )
 )
 """Words that follow a greeting or a closing and name nobody."""

@@ -252,7 +252,10 @@ def _international_end(view: str, start: int, end: int, digits_from: int, librar
             return _closed(view, start, stop)
     if "+" not in view[start:digits_from] or not ends or len(ends[-1][1]) < 8 or _COUNT_AFTER.match(view, ends[-1][0]):
         return None
-    is_a_number = len(ends) >= 3 or _cue(view[max(0, start - CONTEXT_CHARACTERS) : start]) == "phone"
+    has_a_country_code = len(ends) == 2 and len(ends[0][1]) <= 3 and len(ends[-1][1]) >= 10
+    is_a_number = (
+        has_a_country_code or len(ends) >= 3 or _cue(view[max(0, start - CONTEXT_CHARACTERS) : start]) == "phone"
+    )
     return _closed(view, start, ends[-1][0]) if is_a_number else None
 
 
