@@ -49,7 +49,7 @@ class KnownNames:
 
     def _end_of_name(self, view: str, first: re.Match[str]) -> int:
         """Where the longest name that begins with this word ends; 0 if none does."""
-        words = (_folded(first.group()),)
+        words: tuple[str, ...] = (_folded(first.group()),)
         end, best = first.end(), 0
         for _ in range(self._longest[words[0]]):
             if words in self._names:

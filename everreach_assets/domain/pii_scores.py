@@ -63,7 +63,7 @@ class Score:
     @property
     def precision(self) -> float:
         """Share of what went that touches a label; 1 where nothing went."""
-        return 1 - self.wrong / self.removed if self.removed else 1.0
+        return (self.removed - self.wrong) / self.removed if self.removed else 1.0
 
 
 @dataclass
