@@ -59,18 +59,18 @@ _CUE = re.compile(
     r"(?P<phone>\b(?:tel(?:efon\w{0,2}|ephone|éfono|e?f?)?|tlf|phone|ph|mobile?|mob|handy|cell(?:phone)?|fax|call(?:ing)?|dial|ring"
     r"|sms|text|hotline|landline|whats?app|wa\.me|viber|signal|contact|reach"
     r"|(?:my|our|his|her|their|your|the) (?:number|digits))\b"
-    r"|(?<![A-Za-z])[tfmpcTFMPC][.:](?=\s*$)|[\u260e\u260f\u2706\U0001f4de\U0001f4f1\U0001f4f2])"
+    r"|(?<![a-z])[tfmpc][.:](?=\s*$)|[\u260e\u260f\u2706\U0001f4de\U0001f4f1\U0001f4f2])"
     r"|(?P<other>\b(?:card|credit|account|acct|order|invoice|ticket|ref|reference|tracking|case|ssn|social security|zip"
     r"|postcode|postal|iban|id|ids|serial|sku|isbn|issn|doi|asin|vin|passport|licen[cs]e|policy|model|part|version|build|issue|commit"
     r"|booking|flight|room|code|pin|otp|tax|vat|ein|registration|patent|timestamp|epoch|hash|lat|lon|coordinates|population"
     r"|score|total|amount|price|nmls)\b)",
-    re.I,
 )
-_ENDS_A_CUE = "0123456789" + MASK
+"""In lower case, as `_cue` looks at it: without re.I the engine tells the words apart by their first letters."""
+
+_ENDS_A_CUE = re.compile(rf"[0-9{MASK}]")
 _PHONE_GAP = re.compile(
     r"(?:[\s:=(.,/|*#>\\'\"!\ufe0f-]|\b(?:me|us|him|her|them|at|on|is|are|number|no|nr|or|text|call|whatsapp|now|today|the|my|our"
     r"|your|office|line|to|and|via|under|directly|anytime|please|by|phone|mobile|cell|fax|tel|home|work|free)\b)*",
-    re.I,
 )
 _OTHER_GAP = re.compile(r"[^\d\n]{0,20}")
 _CUE_AFTER = re.compile(
@@ -185,13 +185,19 @@ def _passes_luhn(text: str) -> bool:
 def _pieces(view: str, run: Span) -> Iterator[Span]:
     """The run, cut where no single number goes on: wide gaps, rows of signs, a slash between spaces."""
     start = run[0]
-    if sum(map(str.isdigit, view[start : run[1]])) <= DIGITS_AT_MOST:  # "030 / 901820" is one number, not two
+    if (
+        run[1] - start <= DIGITS_AT_MOST or _digits(view[start : run[1]]) <= DIGITS_AT_MOST
+    ):  # "030 / 901820" is one number, not two
         yield run
         return
     for gap in _PIECE_BREAK.finditer(view, *run):
         yield start, gap.start()
         start = gap.end()
     yield start, run[1]
+
+
+def _digits(piece: str) -> int:
+    return sum(map(str.isdigit, piece))
 
 
 def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
@@ -205,7 +211,7 @@ def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
             if following is None:
                 return
             start = following.start()
-    groups = [each.group() for each in _GROUP.finditer(view, start, min(end, start + 2 * CONTEXT_CHARACTERS))]
+    groups = _GROUP.findall(view, start, min(end, start + 2 * CONTEXT_CHARACTERS))
     whole = end - start < 2 * CONTEXT_CHARACTERS and sum(map(len, groups)) <= DIGITS_AT_MOST
     before, after = view[max(0, start - CONTEXT_CHARACTERS) : start], view[end : end + CONTEXT_CHARACTERS]
     strong = list(_STRONG.finditer(view, start, end))
@@ -218,7 +224,7 @@ def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
         after = view[match.end() : match.end() + CONTEXT_CHARACTERS]
         lead = view[start : match.start()]
         # A short lead is a country or trunk code more often than a number of its own: nothing of a phone may stay.
-        left = start if lead and len(_GROUP.findall(lead)) == 1 and sum(map(str.isdigit, lead)) <= 3 else match.start()
+        left = start if lead and len(_GROUP.findall(lead)) == 1 and _digits(lead) <= 3 else match.start()
         if left == start:
             before = view[max(0, start - CONTEXT_CHARACTERS) : start]
         if _is_not_ruled_out(_cue(before), before, after):
@@ -294,7 +300,7 @@ def _is_not_ruled_out(cue: str | None, before: str, after: str) -> bool:
 
 def _cue(before: str) -> str | None:
     """What the words before a number say it is: "phone", "other" or nothing. The nearest word counts."""
-    before = before[max(map(before.rfind, _ENDS_A_CUE)) + 1 :]
+    before = _ENDS_A_CUE.split(before)[-1].lower()
     if not before or before.isspace():
         return None
     cues = list(_CUE.finditer(before))
