@@ -67,7 +67,7 @@ class Figures:
     hostile_seconds: dict[str, float]
 
     def score(self, kind: str) -> Score:
-        """Over the sets in which the kind is labelled, but for numbers that only a plan could tell from a count."""
+        """Over the sets in which the kind is labelled; national numbers without a cue are left out of the aims."""
         total = Score()
         for each in self.sets:
             if each.name != "phones, national without a cue" and (score := each.outcome.scores.get(kind)):
@@ -122,7 +122,7 @@ def print_figures(figures: Figures) -> None:
 
 
 def _print_aims(figures: Figures) -> None:
-    print("\nAims")
+    print("\nAims (for phones, without the national numbers that have no cue)")
     for kind, aim in RECALL_AIMS.items():
         score, other = figures.score(kind), PRECISION_AIMS[kind]
         _aim(f"{kind} recall {score.recall:.4f}, at least {aim}", score.recall >= aim)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks.__main__ import run
 from tests.benchmarks import scrubbing
+from tests.benchmarks.__main__ import run
 from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
 from tests.benchmarks.sync import CLOUDS
