@@ -45,7 +45,7 @@ test-all: setup check test test-semantic ## every check and every test, the slow
 test-semantic: $(SEMANTIC)/.installed ## the tests of the extra [semantic], in an environment of its own: it holds PyTorch
 	$(SEMANTIC)/bin/python -m pytest -q tests/semantic
 
-# pip, with the versions of the lock: PyTorch comes without the platform marks that the lock's tool wants.
+# pip, with the versions of the lock: where PyTorch comes from a folder, only pip finds it.
 $(SEMANTIC)/.installed: requirements/lock.txt pyproject.toml
 	test -x $(SEMANTIC)/bin/python || $(PYTHON) -m venv $(SEMANTIC)
 	sed -n 's/^\([A-Za-z0-9._-]*\)\(\[[a-z,]*\]\)\{0,1\}\(==[^ ;]*\).*/\1\3/p' requirements/lock.txt > $(SEMANTIC)/constraints.txt
