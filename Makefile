@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ test-all: setup check test test-semantic ## every check and every test, the slow
 test-semantic: $(SEMANTIC)/.installed ## the tests of the extra [semantic], in an environment of its own: it holds PyTorch
 	$(SEMANTIC)/bin/python -m pytest -q tests/semantic
 
-# pip, with the versions of the lock: PyTorch comes without the platform marks that the lock's tool wants.
+# pip, with the versions of the lock: where PyTorch comes from a folder, only pip finds it.
 $(SEMANTIC)/.installed: requirements/lock.txt pyproject.toml
 	test -x $(SEMANTIC)/bin/python || $(PYTHON) -m venv $(SEMANTIC)
 	sed -n 's/^\([A-Za-z0-9._-]*\)\(\[[a-z,]*\]\)\{0,1\}\(==[^ ;]*\).*/\1\3/p' requirements/lock.txt > $(SEMANTIC)/constraints.txt
@@ -70,6 +70,9 @@ deploy-config: ## write Prometheus's and Alertmanager's configuration for contai
 
 bench-scrape: setup ## measure a scrape of /metrics over a million ledger rows
 	$(BIN)/python -m tests.benchmarks.scrape
+
+bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
+	$(BIN)/python -m tests.benchmarks.scrubbing
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

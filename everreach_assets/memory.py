@@ -20,6 +20,7 @@ from resources.embedding_pipeline import EmbeddingPipeline
 from resources.embedding_quota import open_quota
 from resources.hosts import refuse_foreign_hosts
 from resources.metric_records import Record, record
+from resources.name_model import open_name_model
 from resources.provider_calls import ProviderCalls
 from resources.provider_choice import open_provider_of, open_providers
 from resources.provider_requests import ProviderRequests
@@ -115,6 +116,7 @@ def open_embedder(settings: Settings, database: Database, *, run_id: str = "comm
     return Embedder(
         providers.in_force,
         names,
+        name_model=open_name_model(settings),
         backup=providers.backup,
         local=providers.local,
         open_space=functools.partial(open_provider_of, settings),

@@ -22,7 +22,7 @@ from everreach_assets.domain.collections import (
 )
 from everreach_assets.domain.embedding_results import REASONS, EmbeddedText, NotEmbedded, Reason, Result
 from everreach_assets.domain.errors import InvalidInput, QuotaExhausted, Refused
-from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
+from everreach_assets.domain.scrubbing import NameModel, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
 from resources.embedding_pipeline import EmbeddingPipeline, Order, Text
@@ -67,6 +67,7 @@ class Embedder:
     Args:
         provider: for the collections that may reach one; None: the local one.
         known_names: of people, to be scrubbed wherever they stand.
+        name_model: finds the names of others.
         backup: embeds for them, in its own space, what the provider cannot.
         open_space: opens the provider of a space that neither of them has: one that was in force before the settings
             changed, or that a migration fills. Answers None where there is none.
@@ -76,14 +77,13 @@ class Embedder:
         on_close: writes what was counted and is not written yet.
     """
 
-    scrubber_version = SCRUBBER_VERSION
-
     def __init__(
         self,
         provider: EmbeddingProvider | None = None,
         known_names: Iterable[str] = (),
         *,
         backup: EmbeddingProvider | None = None,
+        name_model: NameModel | None = None,
         local: EmbeddingProvider | Literal["hashing"] | None = "hashing",
         open_space: Callable[[Space], EmbeddingProvider | None] | None = None,
         pipeline: EmbeddingPipeline | None = None,
@@ -101,8 +101,9 @@ class Embedder:
         self._requests_of = requests_of
         self._by_space = {each.provider.space: each for each in (*self._local, *reversed(self._chain))}
         names = list(known_names)
-        self._scrubber = Scrubber(names)
-        self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
+        self._scrubber = Scrubber(names, name_model=name_model)
+        self._prospect_scrubber = Scrubber(names, handles_are_personal=True, name_model=name_model)
+        self.scrubber_version = self._scrubber.version
 
     def know(self, names: Iterable[str], *, only: bool = False) -> None:
         """Scrub these names too from now on, or with `only` no others: a process that lives long meets new people."""

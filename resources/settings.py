@@ -168,6 +168,9 @@ class Settings(BaseSettings):
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
     embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one request with its retries")
 
+    pii_name_model: Path | None = Field(
+        None, description="Folder of a spaCy pipeline that finds strangers' names; needs the extra `names`"
+    )
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
     retention_policy_file: Path | None = Field(

@@ -11,7 +11,7 @@ from dataclasses import InitVar, dataclass
 
 import numpy as np
 
-from everreach_assets.domain.scrubbing import ScrubbedText
+from everreach_assets.domain.scrubbing import ScrubbedText, plain_texts
 from everreach_assets.domain.vectors import Vector
 
 CountTokens = Callable[[str], int]
@@ -60,7 +60,7 @@ def normalised(text: ScrubbedText) -> EmbeddingInput | None:
     twice and get two vectors. NFC and not NFKC: the latter changes what is written (a superscript into a digit). Blanks
     inside stay: they are the author's.
     """
-    one_spelling = unicodedata.normalize("NFC", _LINE_END.sub("\n", text.text)).strip()
+    one_spelling = unicodedata.normalize("NFC", _LINE_END.sub("\n", plain_texts([text])[0])).strip()
     return EmbeddingInput(one_spelling, _SEAL) if one_spelling else None
 
 
