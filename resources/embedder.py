@@ -108,10 +108,8 @@ class Embedder:
     def know(self, names: Iterable[str], *, only: bool = False) -> None:
         """Scrub these names too from now on, or with `only` no others: a process that lives long meets new people."""
         names = list(names)
-        known = Scrubber() if only else self._scrubber
-        self._scrubber = known.knowing(names)
-        known = Scrubber(handles_are_personal=True) if only else self._prospect_scrubber
-        self._prospect_scrubber = known.knowing(names)
+        self._scrubber = self._scrubber.knowing(names, only=only)
+        self._prospect_scrubber = self._prospect_scrubber.knowing(names, only=only)
 
     def close(self) -> None:
         """Write what was counted and is not written yet."""

@@ -22,13 +22,17 @@ class KnownNames:
     """Names of people, found as whole words without regard to case, accents and the sign between the words.
 
     The cost of a text does not grow with their number.
+
+    Args:
+        beside: names that are known besides these, and are not read anew.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(words for name in names if (words := _name_words(name)))
-        self._names |= {("".join(words),) for words in self._names if len(words) > 1 and sum(map(len, words)) >= 8}
-        self._longest: dict[str, int] = {}
-        for words in self._names:
+    def __init__(self, names: Iterable[str], *, beside: "KnownNames | None" = None) -> None:
+        new = {words for name in names if (words := _name_words(name))}
+        new |= {("".join(words),) for words in new if len(words) > 1 and sum(map(len, words)) >= 8}
+        self._names: frozenset[tuple[str, ...]] = frozenset(new) | (beside._names if beside else frozenset())
+        self._longest: dict[str, int] = dict(beside._longest) if beside else {}
+        for words in new:
             self._longest[words[0]] = max(len(words), self._longest.get(words[0], 0))
 
     def find(self, view: str) -> list[Span]:

@@ -5,6 +5,7 @@ look (emails.py, phones.py, names.py), and metadata, which passes an allow-list 
 carries text.
 """
 
+import copy
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -112,19 +113,20 @@ class Scrubber:
         self._finders = [("email", find_emails), ("phone", find_phones)]
         if handles_are_personal:
             self._finders.append(("name", find_handles))
-        self._finders += [("name", KnownNames(known_names).find), ("name", find_cued_names)]
+        self._known = KnownNames(known_names)
+        self._finders += [("name", self._known.find), ("name", find_cued_names)]
         self.version = SCRUBBER_VERSION
         if name_model is not None:
             self._finders.append(("name", name_model.find))
             self.version += f"+{name_model.version}"
 
-    def knowing(self, names: Iterable[str]) -> "Scrubber":
-        """A scrubber that knows these names too; those that this one knows are not read anew."""
-        new = Scrubber(names, handles_are_personal=self._handles_are_personal)
-        new._names |= self._names
-        for word, length in self._longest_by_first_word.items():
-            new._longest_by_first_word[word] = max(length, new._longest_by_first_word.get(word, 0))
-        return new
+    def knowing(self, names: Iterable[str], *, only: bool = False) -> "Scrubber":
+        """A scrubber like this one that knows these names too, or with `only` no others."""
+        known = KnownNames(names, beside=None if only else self._known)
+        other = copy.copy(self)
+        other._finders = [(kind, known.find if find == self._known.find else find) for kind, find in self._finders]
+        other._known = known
+        return other
 
     def scrub(self, text: str) -> ScrubbedText:
         """The text without personal data; byte for byte the same if it holds none.

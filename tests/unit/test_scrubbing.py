@@ -425,9 +425,20 @@ def test_the_right_one_of_ten_thousand_known_names_is_found() -> None:
     assert "Maria2 Name9901" in scrubbed.text
 
 
-def test_a_scrubber_learns_names_and_keeps_those_it_knows() -> None:
-    first = Scrubber(["Ann Quackenbush", "Zebulon"], handles_are_personal=True)
+def test_a_scrubber_learns_names_and_keeps_what_else_it_finds() -> None:
+    class Model:
+        version = "odd-1"
+
+        def find(self, view: str) -> list[tuple[int, int]]:
+            place = view.find("Oddname")
+            return [(place, place + 7)] if place >= 0 else []
+
+    first = Scrubber(["Ann Quackenbush", "Zebulon"], handles_are_personal=True, name_model=Model())
+    text = "Ann Quackenbush met Zebulon, Ann Vandersnoot van Dyke, Oddname and @someone"
+    assert "Vandersnoot" in first.scrub(text).text
     later = first.knowing(["Ann Vandersnoot van Dyke"])
-    text = "Ann Quackenbush met Zebulon, Ann Vandersnoot van Dyke and @someone"
-    assert later.scrub(text).text == "[NAME] met [NAME], [NAME] and [NAME]"
+    assert later.scrub(text).text == "[NAME] met [NAME], [NAME], [NAME] and [NAME]"
+    alone = first.knowing(["Ann Vandersnoot van Dyke"], only=True)
+    assert alone.scrub(text).text == "Ann Quackenbush met Zebulon, [NAME], [NAME] and [NAME]"
+    assert later.version == alone.version == first.version
     assert "Vandersnoot" in first.scrub(text).text
