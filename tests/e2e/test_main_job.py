@@ -83,7 +83,9 @@ def test_a_second_run_changes_nothing(everreach: Commands) -> None:
     before = _dump(everreach.settings)
     printed = everreach("run")
     assert "660 as before; 0 new observations" in printed
-    assert _dump(everreach.settings) == before
+    after = _dump(everreach.settings)
+    assert {table: rows for table, rows in after.items() if rows != before[table]} == {}
+    assert before["vector_embeddings"]
 
 
 def test_search_finds_posts_and_obeys_the_filter(everreach: Commands) -> None:
@@ -163,8 +165,12 @@ def test_a_file_without_rows_is_no_failure(everreach: Commands, shared_data: Pat
     assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
 
 
+COUNTS_OF_WORK = ("metric_", "embedding_call_days", "retention_clock")
+"""Tables, by the beginning of their names, in which every run leaves what it did, also where it changed nothing."""
+
+
 def _dump(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table of ours, without the vectors' components."""
+    """Every row of every table of ours, without the vectors' components and without what runs count."""
     with (
         running_servers(settings) as addresses,
         Database(addresses.database_url) as database,
@@ -174,7 +180,11 @@ def _dump(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename !~ 'yoyo' ORDER BY 1"
         ).fetchall()
         rows = "SELECT (to_jsonb(t) - 'embedding')::text FROM {} AS t ORDER BY 1"
-        return {table: connection.execute(rows.format(table).encode()).fetchall() for (table,) in tables}
+        return {
+            table: connection.execute(rows.format(table).encode()).fetchall()
+            for (table,) in tables
+            if not table.startswith(COUNTS_OF_WORK)
+        }
 
 
 def _lose_rows(settings: Settings) -> None:

@@ -1,0 +1,67 @@
+"""What several commands need: the settings, the database while a command runs, the progress bar, the user's name.
+
+What does not belong here: what one command alone needs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from everreach_assets.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from resources.database import Database
+    from resources.settings import Settings
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def read_settings() -> "Settings":
+    """The settings.
+
+    Raises:
+        InvalidInput: a variable has a wrong value. The message does not repeat it: it may be a secret.
+    """
+    from pydantic import ValidationError
+
+    from resources.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise InvalidInput(f"{problems}. Correct the environment or the file .env (see .env.example)") from None
+
+
+@contextlib.contextmanager
+def open_database(settings: "Settings") -> "Iterator[Database]":
+    """The database, which is started where it does not run, and stopped again if it was started here."""
+    from resources.database import Database
+    from resources.servers import running_servers
+
+    with running_servers(settings) as addresses, Database(addresses.database_url) as database:
+        yield database
+
+
+def user() -> str:
+    """The name of the user whose process this is."""
+    import os
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+@contextlib.contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that takes bytes read and bytes in all; it is drawn on a terminal only, and not in a log file."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
