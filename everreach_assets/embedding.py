@@ -6,16 +6,17 @@ What belongs here: their order. What does not: the statements (`resources/docume
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from everreach_assets.domain.collections import OUTCOMES
 from everreach_assets.domain.metric_catalogue import VALUE_SETS
+from everreach_assets.domain.spaces import Space, leading
 from everreach_assets.domain.vectors import Document
-from resources import documents
+from resources import documents, spaces
 from resources.database import Connection, Database
 from resources.documents import Scope
-from resources.embedder import EmbeddedText, Embedder
+from resources.embedder import Embedded, EmbeddedText, Embedder
 from resources.metric_records import Record, record, replace_gauges
 from resources.vector_db import VectorDB
 
@@ -35,8 +36,10 @@ class EmbeddingReport:
         metadata_changed: vectors that only got other metadata.
         deleted: vectors whose document, or its text, is gone.
         mended_in_index: rows that the index had lost or kept and that were sent or removed again.
+        waiting: vectors of another space than the one in force, which wait to be healed (`healing.py`).
         redactions: spans that the scrubber took out, by kind.
-        space: what the vectors are of, such as `openai/text-embedding-3-small`.
+        space: the space in force, such as `openai/text-embedding-3-small`.
+        space_of_settings: the one that the settings name.
     """
 
     collection: str
@@ -48,12 +51,27 @@ class EmbeddingReport:
     metadata_changed: int
     deleted: int
     mended_in_index: int
+    waiting: int
+    space_of_settings: str
     redactions: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.embedded == 0:
-            return f"nothing to embed: {self.unchanged:,} documents are unchanged"
-        return f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+            done = f"nothing to embed: {self.unchanged:,} documents are unchanged"
+        else:
+            done = f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+        waiting = f"; {self.waiting:,} wait to be healed" if self.waiting else ""
+        return f"{done}{waiting}{self.advice and f'; {self.advice}'}"
+
+    @property
+    def advice(self) -> str:
+        """What to do where the settings name another space than the one in force; else empty."""
+        if self.space == self.space_of_settings:
+            return ""
+        return (
+            f"the settings name {self.space_of_settings}, {self.space} stays in force until "
+            f"'everreach embedding migrate {leading(self.collection)} --to {self.space_of_settings}'"
+        )
 
 
 class RunCounts:
@@ -123,6 +141,22 @@ def record_index_size(connection: Connection, collection: str, backend: str, vec
     replace_gauges(connection, size.metric, [size], within=of_collection)
 
 
+def record_space_rows(connection: Connection, collection: str) -> dict[Space, int]:
+    """Note how many vectors the collection has in each space; answers it. Of a space without any, nothing is said."""
+    rows = spaces.rows_by_space(connection, collection)
+    metric = "everreach_embedding_space_rows"
+    replace_gauges(
+        connection,
+        metric,
+        [
+            Record(metric, count, {"collection": collection, "provider": space.provider, "model": space.model})
+            for space, count in rows.items()
+        ],
+        within={"collection": collection},
+    )
+    return rows
+
+
 def embed_collection(
     collection: str, *, database: Database, embedder: Embedder, vector_db: VectorDB
 ) -> EmbeddingReport:
@@ -132,6 +166,7 @@ def embed_collection(
         Unavailable: a server or the provider did not answer. What was embedded until then is stored, and the next call
             goes on from there.
     """
+    in_force = vector_db.space(collection)
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
         deleted = documents.delete_gone(
@@ -147,10 +182,10 @@ def embed_collection(
             embedded = documents.copy_from_content(connection, scope)
             record(connection, [rows_of(collection, "embedded", embedded)])
         if embedded < pending:  # retention keeps outcomes for longer than the vectors of their posts
-            batches = _embedded_batches(scope, database, embedder, counts, only_of_purged_posts=True)
+            batches = _embedded_batches(scope, in_force, database, embedder, counts, only_of_purged_posts=True)
             embedded += vector_db.upsert_stream(collection, batches, new=0, on_stored=counts.record_batch)
     else:
-        batches = _embedded_batches(scope, database, embedder, counts)
+        batches = _embedded_batches(scope, in_force, database, embedder, counts)
         embedded = vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
     if embedded < pending:
         with documents.comparison(database) as connection:
@@ -161,22 +196,38 @@ def embed_collection(
     with database.transaction() as connection:
         counts.record_end(connection, unchanged=total - pending, not_embedded=pending - embedded)
         record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
+        rows = record_space_rows(connection, collection)
+        waiting = spaces.waiting(connection, collection)
     return EmbeddingReport(
         collection=collection,
-        space=str(embedder.space_of(collection)),
-        vectors=vector_db.count(collection),
+        space=str(in_force),
+        vectors=sum(rows.values()),
         embedded=embedded,
         unchanged=total - pending,
         not_embedded=pending - embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
         mended_in_index=mended,
+        waiting=waiting,
+        space_of_settings=str(embedder.space_of(collection)),
         redactions=dict(counts.redactions),
     )
 
 
+def embed_texts(embedder: Embedder, collection: str, texts: Sequence[str], in_force: Space) -> Embedded:
+    """Embed the texts in the space in force; where its provider cannot be asked, the backup does so in its own space.
+
+    Raises:
+        as `Embedder.embed_many`; InvalidInput where no setting leads to the provider of the space in force.
+    """
+    if in_force == embedder.space_of(collection):
+        return embedder.embed_many(collection, texts)
+    return embedder.embed_in(collection, texts, in_force)
+
+
 def _embedded_batches(
     scope: Scope,
+    in_force: Space,
     database: Database,
     embedder: Embedder,
     counts: RunCounts,
@@ -186,10 +237,10 @@ def _embedded_batches(
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
             start = time.monotonic()
-            result = embedder.embed_many(scope.collection, [each.text for each in batch])
+            result = embed_texts(embedder, scope.collection, [each.text for each in batch], in_force)
             counts.batch_started(start, result.redactions)
             yield [
-                Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version)
+                Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version, text.space)
                 for each, text in zip(batch, result.results, strict=True)
                 if isinstance(text, EmbeddedText)
             ]

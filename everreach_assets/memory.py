@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from everreach_assets.retention import RetentionRules, load_policy
 from resources import prospects
 from resources.database import Database
-from resources.embedder import Embedder, open_provider
+from resources.embedder import Embedder, open_provider, open_provider_of
 from resources.hosts import refuse_foreign_hosts
 from resources.provider_calls import ProviderCalls
 from resources.servers import running_servers
 from resources.settings import Settings
+from resources.spaces import SpacesInForce
 from resources.vector_db import VectorDB, open_index
 
 
@@ -61,12 +62,18 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
     calls = ProviderCalls(database, settings.embedding_daily_quota)
     with database.connection() as connection:
         names = prospects.names(connection)
-    return Embedder(open_provider(settings, calls), names, on_call=calls, on_close=calls.close)
+    return Embedder(
+        open_provider(settings, calls),
+        names,
+        open_space=lambda space: open_provider_of(settings, space, calls),
+        on_call=calls,
+        on_close=calls.close,
+    )
 
 
 def open_vector_db(settings: Settings, database: Database, embedder: Embedder) -> VectorDB:
     """The vector collections on the index that the settings choose; the caller closes them."""
-    return VectorDB(database, open_index(settings, database), embedder.space_of)
+    return VectorDB(database, open_index(settings, database), SpacesInForce(database, embedder.space_of))
 
 
 def open_retention(settings: Settings) -> RetentionRules:

@@ -5,6 +5,7 @@ does not belong here: storing the vectors (`vector_db.py`).
 """
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class Embedder:
     Args:
         provider: for the collections that may reach one.
         backup: embeds for them, in its own space, what the provider cannot.
+        open_space: opens the provider of a space that neither of them has: one that was in force before the settings
+            changed, or that a migration fills. Answers None where there is none.
         known_names: of people, to be scrubbed wherever they stand.
         on_call: is told of the calls of the local provider that embeds what no other may see.
         on_close: writes what `on_call` still holds.
@@ -88,6 +91,7 @@ class Embedder:
         known_names: Iterable[str] = (),
         *,
         backup: EmbeddingProvider | None = None,
+        open_space: Callable[[Space], EmbeddingProvider | None] | None = None,
         on_call: CallLog | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
@@ -95,6 +99,7 @@ class Embedder:
         self._local = LocalHashingProvider(on_call)
         self._provider = provider or self._local
         self._backup = backup
+        self._open_space = functools.lru_cache(open_space) if open_space else lambda _: None
         names = list(known_names)
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
@@ -120,8 +125,7 @@ class Embedder:
 
     def can_ask(self, space: Space) -> bool:
         """Whether the provider of the space is worth asking now: it answers, or it is time to see whether it does."""
-        providers = {each.space: each for each in (self._provider, self._backup, self._local) if each is not None}
-        return space in providers
+        return self._provider_of(space) is not None
 
     def scrub(self, collection: str, text: str) -> ScrubbedText:
         """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
@@ -154,10 +158,18 @@ class Embedder:
             Unavailable: the provider of the space cannot be asked.
             InvalidInput: no provider that may see the collection has that space; else as `embed_many`.
         """
-        for provider in self._providers_of(collection_named(collection)):
-            if provider.space == space:
-                return self._embed(collection, texts, provider)
-        raise InvalidInput(f"{collection}: no provider that may see it has the space {space}")
+        provider = self._provider_of(space)
+        may_be_sent = collection_named(collection).allows(Sink.EMBEDDING_PROVIDER)
+        if provider is None or not (may_be_sent or provider is self._local):
+            raise InvalidInput(
+                f"{collection}: no provider that may see it has the space {space}; set its key again, or change to "
+                "another space by 'everreach embedding migrate'"
+            )
+        return self._embed(collection, texts, provider)
+
+    def _provider_of(self, space: Space) -> EmbeddingProvider | None:
+        known = (self._provider, self._backup, self._local)
+        return next((each for each in known if each is not None and each.space == space), self._open_space(space))
 
     def _embed(self, collection: str, texts: Sequence[str], provider: EmbeddingProvider) -> Embedded:
         scrubbed = [self._scrub_or_refuse(collection, text) for text in texts]
@@ -214,6 +226,15 @@ class Embedder:
 
     async def _embed_one(self, collection: Collection, text: str) -> Vector:
         return (await asyncio.to_thread(self.embed_query, collection.name, text)).vector
+
+
+def open_provider_of(settings: Settings, space: Space, on_call: CallLog | None = None) -> EmbeddingProvider | None:
+    """The provider of the space, made with the keys that the settings hold; None where they hold none for it."""
+    if space.provider != "openai" or settings.openai_api_key is None:
+        return None
+    named = {"embedding_provider": "openai", "embedding_model": space.model, "embedding_width": space.width}
+    provider = open_provider(settings.model_copy(update=named), on_call)
+    return provider if provider.space == space else None
 
 
 def open_provider(settings: Settings, on_call: CallLog | None = None) -> EmbeddingProvider:

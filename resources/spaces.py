@@ -86,6 +86,15 @@ def of_collection(connection: Connection, collection: str) -> CollectionSpaces |
     return CollectionSpaces(known[row[0]], known.get(row[1]), known.get(row[2]), row[3])
 
 
+def aside(connection: Connection, collection: str) -> list[str]:
+    """Ids of the spaces, target and kept, of which vectors stand aside."""
+    row = connection.execute(
+        "SELECT array_remove(ARRAY[target_space_id, kept_space_id], NULL) FROM collection_spaces WHERE collection = %s",
+        (leading(collection),),
+    ).fetchone()
+    return list(row[0]) if row else []
+
+
 def put_in_force(connection: Connection, collection: str, space: Space) -> None:
     """Record the space as the one in force, in the caller's transaction. No vector is touched."""
     register(connection, space)
@@ -144,10 +153,29 @@ def begin_migration(connection: Connection, collection: str, target: Space) -> N
     )
 
 
-def end_migration(connection: Connection, collection: str) -> None:
-    """Forget which space was to be filled."""
+def lock(connection: Connection, collection: str) -> CollectionSpaces | None:
+    """As `of_collection`; nobody else changes them until the transaction ends."""
+    connection.execute("SELECT FROM collection_spaces WHERE collection = %s FOR UPDATE", (leading(collection),))
+    return of_collection(connection, collection)
+
+
+def record_switch(connection: Connection, collection: str, new: Space, *, keep_days: int) -> None:
+    """Record that `new` is in force now, and the space before it is kept so long."""
     connection.execute(
-        "UPDATE collection_spaces SET target_space_id = NULL WHERE collection = %s", (leading(collection),)
+        "UPDATE collection_spaces SET space_id = %(new)s, in_force_since = now(), target_space_id = NULL,"
+        " kept_space_id = space_id, kept_until = now() + make_interval(days => %(days)s)"
+        " WHERE collection = %(collection)s",
+        {"collection": leading(collection), "new": new.space_id, "days": keep_days},
+    )
+
+
+def forget(connection: Connection, collection: str, space: Space) -> None:
+    """Record that the space is neither filled nor kept any longer."""
+    connection.execute(
+        "UPDATE collection_spaces SET target_space_id = nullif(target_space_id, %(space_id)s),"
+        " kept_until = CASE WHEN kept_space_id = %(space_id)s THEN NULL ELSE kept_until END,"
+        " kept_space_id = nullif(kept_space_id, %(space_id)s) WHERE collection = %(collection)s",
+        {"collection": leading(collection), "space_id": space.space_id},
     )
 
 
