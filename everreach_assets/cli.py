@@ -9,6 +9,7 @@ import click
 
 from everreach_assets.commands import (
     database,
+    embedding,
     grafana,
     index,
     ingest,
@@ -52,6 +53,7 @@ main.add_command(run.run)
 main.add_command(sample.sample)
 main.add_command(search.search)
 main.add_command(index.index)
+main.add_command(embedding.embedding)
 main.add_command(strategy.strategy)
 main.add_command(sync.sync)
 main.add_command(retention.retention)

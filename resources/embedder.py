@@ -228,6 +228,27 @@ class Embedder:
         return (await asyncio.to_thread(self.embed_query, collection.name, text)).vector
 
 
+def space_named(settings: Settings, name: str, width: int | None = None) -> Space:
+    """The space of `provider/model`, made with the keys that the settings hold.
+
+    Args:
+        width: components of the model's vectors; None: EMBEDDING_WIDTH.
+
+    Raises:
+        InvalidInput: no such provider, or its key is not set.
+    """
+    provider, _, model = name.partition("/")
+    if name == str(LocalHashingProvider.space):
+        return LocalHashingProvider.space
+    space = Space(provider, model, width or settings.embedding_width, "1")
+    if not model or open_provider_of(settings, space) is None:
+        raise InvalidInput(
+            f"there is no provider for {name!r}: there are {LocalHashingProvider.space}, and openai/MODEL where "
+            "OPENAI_API_KEY is set"
+        )
+    return space
+
+
 def open_provider_of(settings: Settings, space: Space, on_call: CallLog | None = None) -> EmbeddingProvider | None:
     """The provider of the space, made with the keys that the settings hold; None where they hold none for it."""
     if space.provider != "openai" or settings.openai_api_key is None:

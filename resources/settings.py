@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
     embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one batch with its retries")
 
+    embedding_space_kept_days: int = Field(
+        14, ge=0, le=3650, description="How long the vectors of a model are kept after a change to another"
+    )
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
     retention_policy_file: Path | None = Field(

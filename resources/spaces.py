@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.spaces import Space, leading, sharing
 from resources.database import Connection, Database
 
@@ -142,6 +143,17 @@ def waiting(connection: Connection, collection: str) -> int:
         (collection, leading(collection)),
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def any_waiting(connection: Connection) -> bool:
+    """Whether any vector of our texts is in another space than the one in force."""
+    return any(waiting(connection, name) for name in COLLECTIONS)
+
+
+def has_kept(connection: Connection, collection: str) -> bool:
+    """Whether the space before the last switch is kept."""
+    known = of_collection(connection, collection)
+    return known is not None and known.kept is not None
 
 
 def begin_migration(connection: Connection, collection: str, target: Space) -> None:
