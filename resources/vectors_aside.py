@@ -37,7 +37,7 @@ def store(connection: Connection, collection: str, space_id: str, documents: Seq
     return connection.execute(
         """
         WITH present AS MATERIALIZED (
-            SELECT doc_id FROM vector_embeddings WHERE collection = %(collection)s AND doc_id = ANY(%(doc_ids)s)
+            SELECT doc_id FROM vector_embeddings WHERE collection = %(collection)s AND doc_id = ANY(%(doc_ids)b::text[])
             ORDER BY doc_id COLLATE "C" FOR KEY SHARE
         )
         INSERT INTO vectors_aside (collection, doc_id, space_id, embedding, text_sha256, scrubber_version)
