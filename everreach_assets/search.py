@@ -114,11 +114,13 @@ def _embedded(collection: str, text: str, space: Space, embedder: Embedder) -> V
     Raises:
         InvalidInput: nothing is left of the text to embed.
     """
-    if not embedder.can_ask(space):
-        return None
     try:
-        (result,) = embedder.embed_in(collection, [text], space).results
+        (result,) = embedder.embed_in(collection, [text], space).results  # asked or not, it may know the query already
     except (Unavailable, Refused):  # also a key that is no longer accepted: the search goes on by words
+        return None
+    except InvalidInput:
+        if embedder.can_ask(space):
+            raise
         return None
     if isinstance(result, EmbeddedText):
         return result.vector
