@@ -1,6 +1,5 @@
 """A memory with a provider, a backup and models to move to, each of whose vectors tell who made them."""
 
-import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +63,7 @@ class SpaceMemory:
         self.primary = self.models[PRIMARY]
         self.backup = self.models[backup] if backup else None
         self.index = index
+        self.texts: set[str] = set()
         self.with_settings(PRIMARY)
 
     def with_settings(self, space: Space) -> None:
@@ -78,6 +78,7 @@ class SpaceMemory:
 
     def write(self, name: str, text: str, label: str = "hit") -> str:
         """A post with a labelled outcome, or another text of it."""
+        self.texts.add(text)
         self.run(
             "INSERT INTO actp_feedback_posts (platform, post_id, text, text_sha256)"
             " VALUES ('x', %s, %s, sha256(%s::bytea))"
@@ -168,40 +169,27 @@ class SpaceMemory:
         self.assert_unmixed()
 
     def assert_unmixed(self) -> None:
-        """No space holds a vector that another model made, in Postgres or in Chroma (I3)."""
-        own = self._vector_of_each_text()
-        rows = self.run(
-            "SELECT space_id, text_sha256, embedding FROM vector_embeddings"
-            " UNION ALL SELECT space_id, text_sha256, embedding FROM vectors_aside"
-        )
-        for space_id, text_sha256, embedding in rows:
-            if text_sha256 in own[str(space_id)]:  # a text that is no longer there can still have its vector
-                assert np.allclose(embedding.to_numpy(), own[str(space_id)][text_sha256], atol=1e-6)  # type: ignore[attr-defined]
-        if isinstance(self.index, ChromaIndex):
-            self._assert_chroma_is_sound(self.index, own)
+        """No space holds a vector that another model made, in Postgres or in Chroma (I3).
 
-    def _vector_of_each_text(self) -> dict[str, dict[bytes, Vector]]:
-        texts = self.run("SELECT text, text_sha256 FROM actp_feedback_posts")
-        scrubbed = [self.embedder.scrub(CONTENT.name, str(text)) for text, _ in texts]
-        hashed = _hashing.embed(scrubbed)
-        return {
-            space.space_id: {
-                bytes(sha): model.own(vector)  # type: ignore[call-overload]
-                for (_, sha), vector in zip(texts, hashed, strict=True)
-                if vector is not None
-            }
+        A vector is the model's own if it is what the model makes of one of the texts that were ever written.
+        """
+        hashed = _hashing.embed([self.embedder.scrub(CONTENT.name, text) for text in sorted(self.texts)])
+        own = {
+            space.space_id: np.array([model.own(vector) for vector in hashed if vector is not None])
             for space, model in self.models.items()
         }
+        for space_id, embedding in self.run(
+            "SELECT space_id, embedding FROM vector_embeddings UNION ALL SELECT space_id, embedding FROM vectors_aside"
+        ):
+            assert _is_among(embedding.to_numpy(), own[str(space_id)])  # type: ignore[attr-defined]
+        if isinstance(self.index, ChromaIndex):
+            for each in self.index._client.list_collections():
+                handle = self.index._client.get_collection(each.name, embedding_function=None)
+                held = handle.get(include=["embeddings"])["embeddings"]
+                assert held is not None
+                for vector in held:
+                    assert _is_among(np.asarray(vector), own[(each.metadata or {})["space_id"]])
 
-    def _assert_chroma_is_sound(self, index: ChromaIndex, own: dict[str, dict[bytes, Vector]]) -> None:
-        hashes = {
-            (collection, doc_id): sha
-            for collection, doc_id, sha in self.run("SELECT collection, doc_id, text_sha256 FROM vector_embeddings")
-        }
-        for each in index._client.list_collections():
-            space_id = (each.metadata or {})["space_id"]
-            held = index._client.get_collection(each.name, embedding_function=None).get(include=["embeddings"])
-            for doc_id, vector in zip(held["ids"], held["embeddings"], strict=True):  # type: ignore[arg-type]
-                sha = hashes[each.name.partition(".")[0], doc_id]
-                with contextlib.suppress(KeyError):
-                    assert np.allclose(vector, own[space_id][bytes(sha)], atol=1e-6)  # type: ignore[call-overload]
+
+def _is_among(vector: Vector, vectors: Vector) -> bool:
+    return bool(np.isclose(vectors @ vector, 1.0, atol=1e-5).any())
