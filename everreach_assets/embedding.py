@@ -39,7 +39,7 @@ class EmbeddingReport:
         waiting: vectors of another space than the one in force, which wait to be healed (`healing.py`).
         redactions: spans that the scrubber took out, by kind.
         space: the space in force, such as `openai/text-embedding-3-small`.
-        space_of_settings: the one that the settings name.
+        space_of_settings: the one that the settings name, where that is another; else empty.
     """
 
     collection: str
@@ -66,11 +66,12 @@ class EmbeddingReport:
     @property
     def advice(self) -> str:
         """What to do where the settings name another space than the one in force; else empty."""
-        if self.space == self.space_of_settings:
+        if not self.space_of_settings:
             return ""
+        model, _, _ = self.space_of_settings.partition(" ")
         return (
             f"the settings name {self.space_of_settings}, {self.space} stays in force until "
-            f"'everreach embedding migrate {leading(self.collection)} --to {self.space_of_settings}'"
+            f"'everreach embedding migrate {leading(self.collection)} --to {model}'"
         )
 
 
@@ -166,7 +167,7 @@ def embed_collection(
         Unavailable: a server or the provider did not answer. What was embedded until then is stored, and the next call
             goes on from there.
     """
-    in_force = vector_db.space(collection)
+    in_force, named = vector_db.space(collection), embedder.space_of(collection)
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
         deleted = documents.delete_gone(
@@ -209,7 +210,7 @@ def embed_collection(
         deleted=deleted,
         mended_in_index=mended,
         waiting=waiting,
-        space_of_settings=str(embedder.space_of(collection)),
+        space_of_settings="" if named == in_force else named.beside(in_force),
         redactions=dict(counts.redactions),
     )
 

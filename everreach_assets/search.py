@@ -23,6 +23,9 @@ from resources.embedder import REASONS, EmbeddedText, Embedder
 from resources.metric_records import Record, record
 from resources.vector_db import VectorDB
 
+SEARCHES = 2
+"""A switch to another space while a search is under way may leave it without what it looked for: it is made again."""
+
 MatchedBy = Literal["vector", "text"]
 
 
@@ -84,7 +87,24 @@ def search_text(
         InvalidInput: nothing is left of the text to search with; `n` or the filter.
         Unavailable: the index or the database did not answer. A provider that does not is no failure.
     """
-    in_force = vector_db.space(collection)
+    for _ in range(SEARCHES):
+        in_force = vector_db.space(collection)
+        result = _searched(collection, text, n, where, in_force, database, embedder, vector_db)
+        if vector_db.space(collection) == in_force:
+            break
+    return result
+
+
+def _searched(
+    collection: str,
+    text: str,
+    n: int,
+    where: Mapping[str, object] | None,
+    in_force: Space,
+    database: Database,
+    embedder: Embedder,
+    vector_db: VectorDB,
+) -> SearchResult:
     queries: dict[Space, Vector] = {}
     unasked: list[Space] = []
     for space in dict.fromkeys([in_force, *vector_db.held_spaces(collection)]):
@@ -94,9 +114,9 @@ def search_text(
         else:
             queries[space] = vector
     lists: list[list[Found]] = []
-    for space, vector in queries.items():
+    for space, vector in reversed(queries.items()):  # in force last: a row that is healed meanwhile is found twice
         matches = vector_db.search(collection, vector, n, where, space_id=space.space_id)
-        lists.append([_by_vector(each, space) for each in matches])
+        lists.insert(0, [_by_vector(each, space) for each in matches])
     if unasked:
         scrubbed = embedder.scrub(collection, text).text  # what no vector says, no word does: not personal data
         with database.transaction() as connection:

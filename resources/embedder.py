@@ -240,22 +240,25 @@ def space_named(settings: Settings, name: str, width: int | None = None) -> Spac
     provider, _, model = name.partition("/")
     if name == str(LocalHashingProvider.space):
         return LocalHashingProvider.space
-    space = Space(provider, model, width or settings.embedding_width, "1")
-    if not model or open_provider_of(settings, space) is None:
+    if provider != "openai" or not model or settings.openai_api_key is None:
         raise InvalidInput(
             f"there is no provider for {name!r}: there are {LocalHashingProvider.space}, and openai/MODEL where "
             "OPENAI_API_KEY is set"
         )
-    return space
+    return _open_openai(settings, model, width or settings.embedding_width, None).space
 
 
 def open_provider_of(settings: Settings, space: Space, on_call: CallLog | None = None) -> EmbeddingProvider | None:
     """The provider of the space, made with the keys that the settings hold; None where they hold none for it."""
     if space.provider != "openai" or settings.openai_api_key is None:
         return None
-    named = {"embedding_provider": "openai", "embedding_model": space.model, "embedding_width": space.width}
-    provider = open_provider(settings.model_copy(update=named), on_call)
+    provider = _open_openai(settings, space.model, space.width, on_call)
     return provider if provider.space == space else None
+
+
+def _open_openai(settings: Settings, model: str, width: int, on_call: CallLog | None) -> EmbeddingProvider:
+    named = {"embedding_provider": "openai", "embedding_model": model, "embedding_width": width}
+    return open_provider(settings.model_copy(update=named), on_call)
 
 
 def open_provider(settings: Settings, on_call: CallLog | None = None) -> EmbeddingProvider:

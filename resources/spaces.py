@@ -46,8 +46,13 @@ class SpacesInForce:
 
     def __call__(self, collection: str) -> Space:
         with self._database.connection() as connection:
-            recorded = in_force(connection, collection)
-            if recorded is not None and _holds_vectors(connection, collection):
+            row = connection.execute(
+                f"SELECT {COLUMNS}, EXISTS (SELECT FROM vector_embeddings WHERE collection = ANY(%s))"  # noqa: S608
+                " FROM collection_spaces JOIN embedding_spaces USING (space_id) WHERE collection = %s",
+                (list(sharing(collection)), leading(collection)),
+            ).fetchone()
+            recorded = None if row is None else Space(*row[:-1])
+            if recorded is not None and row and row[-1]:
                 return recorded
             wanted = self._named_by_settings(collection)
             if wanted != recorded:
@@ -63,16 +68,6 @@ def register(connection: Connection, space: Space) -> None:
         " ON CONFLICT DO NOTHING",
         (space.space_id, space.provider, space.model, space.width, space.version),
     )
-
-
-def in_force(connection: Connection, collection: str) -> Space | None:
-    """The space in force that is recorded; None where none is yet."""
-    row = connection.execute(
-        f"SELECT {COLUMNS} FROM collection_spaces JOIN embedding_spaces USING (space_id)"  # noqa: S608 - a constant
-        " WHERE collection = %s",
-        (leading(collection),),
-    ).fetchone()
-    return None if row is None else Space(*row)
 
 
 def of_collection(connection: Connection, collection: str) -> CollectionSpaces | None:
@@ -203,13 +198,6 @@ def expired(connection: Connection) -> list[str]:
     """The collections whose kept space may go."""
     rows = connection.execute("SELECT collection FROM collection_spaces WHERE kept_until < now() ORDER BY collection")
     return [collection for (collection,) in rows]
-
-
-def _holds_vectors(connection: Connection, collection: str) -> bool:
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM vector_embeddings WHERE collection = ANY(%s))", (list(sharing(collection)),)
-    ).fetchone()
-    return bool(row and row[0])
 
 
 def _by_id(connection: Connection) -> dict[str, Space]:

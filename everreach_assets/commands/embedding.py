@@ -37,7 +37,10 @@ def show_spaces() -> None:
                 rows = spaces.rows_by_space(connection, name)
                 waiting = spaces.waiting(connection, name)
                 known = spaces.of_collection(connection, name)
-            click.echo(f"{name}: in force {in_force}" + (f"; the settings name {named}" if named != in_force else ""))
+            click.echo(
+                f"{name}: in force {in_force}"
+                + (f"; the settings name {named.beside(in_force)}" if named != in_force else "")
+            )
             for space, count in rows.items():
                 click.echo(f"  {count:>9,} vectors of {space}")
             if waiting:
@@ -81,7 +84,9 @@ def migrate(collection: str | None, is_all: bool, model: str, width: int | None,
         target = space_named(memory.settings, model, width)
         names = migration.chosen(collection, target)
         if collection is None:
-            names = [name for name in names if memory.vector_db.space(name) != target]
+            names = [
+                name for name in names if memory.vector_db.held_spaces(name) and memory.vector_db.space(name) != target
+            ]
         for name in names:
             migration.begin(name, target, database=memory.database, vector_db=memory.vector_db)
             if background:
@@ -89,7 +94,7 @@ def migrate(collection: str | None, is_all: bool, model: str, width: int | None,
             else:
                 _switch(memory, name, yes=yes)
         if not names:
-            click.echo(f"Every collection that {target} may see is in it.")
+            click.echo(f"Every collection that {target} may see is in it, or empty.")
 
 
 @embedding.command()

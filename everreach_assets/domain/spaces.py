@@ -34,6 +34,11 @@ class Space:
     def __str__(self) -> str:
         return f"{self.provider}/{self.model}"
 
+    def beside(self, other: "Space") -> str:
+        """The name, told apart from that of another space of the same model."""
+        details = f" ({self.width} components, version {self.version})" if str(self) == str(other) else ""
+        return f"{self}{details}"
+
 
 def leading(collection: str) -> str:
     """The collection whose space this one shares: outcomes that of the posts, whose vectors they copy."""
