@@ -176,7 +176,6 @@ class VectorDB:
             as `upsert_many`, for the batch at hand: those before it are stored.
         """
         space_id = self._open(collection)
-        self._index.put_in_force(collection, space_id)
         changed = 0
         others: set[str] = set()
         with self._index.loading(collection, space_id, new):
@@ -190,6 +189,8 @@ class VectorDB:
                         if on_stored:
                             on_stored(connection, written)
                     changed += written
+        # The index last: what it does not take now is stored all the same.
+        self._index.put_in_force(collection, space_id)
         for other in sorted(others):
             self._index.deliver(collection, other)
         return changed

@@ -1,6 +1,7 @@
 """`everreach embedding`, its jobs and schedules: the commands with the real client on a server of OpenAI's protocol."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,23 @@ def test_a_search_with_the_provider_down_says_that_words_decided(
     found = everreach("search", "lesson 7", "--collection", "lesson_embeddings", "-n", "2").output.splitlines()
     assert found[0].startswith("words  7  ")
     assert found[-1] == f"{REMOTE} cannot be asked now: its documents are ranked by their words."
+
+
+def test_every_command_of_the_page_runs_as_written(
+    lessons: None, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    page = (Path(__file__).parents[2] / "docs" / "embeddings.md").read_text()
+    commands = re.findall(r"^everreach (embedding .+)$", page, re.MULTILINE)
+    assert len(commands) >= 7
+    said = []
+    for command in commands:
+        result = everreach(*command.split(), answer="y\n")
+        assert result.exit_code == 0, (command, result.output)
+        said.append(result.output)
+    assert f"15 documents are in {REMOTE}" in said[-1]
+    assert len(server.inputs) == 2 * LESSONS  # the page switches back, and a second migration fills anew
 
 
 def test_what_a_command_cannot_do_it_says(lessons: None) -> None:
