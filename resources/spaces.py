@@ -152,8 +152,12 @@ def has_kept(connection: Connection, collection: str) -> bool:
 
 
 def begin_migration(connection: Connection, collection: str, target: Space) -> None:
-    """Record which space is to be filled; the caller has checked that it is not the one in force."""
+    """Record which space is to be filled; the caller has checked that it is not the one in force.
+
+    What is kept of it counts as filled, and is no longer removed when its time has come.
+    """
     register(connection, target)
+    forget(connection, collection, target)
     connection.execute(
         "UPDATE collection_spaces SET target_space_id = %s WHERE collection = %s",
         (target.space_id, leading(collection)),
