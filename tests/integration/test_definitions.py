@@ -157,13 +157,18 @@ def test_every_asset_has_an_owner_and_says_what_its_rows_are(definitions: dg.Def
         assert (spec.description or "").startswith("One row is "), spec.key
 
 
-def test_strategies_are_partitioned_by_platform_and_nothing_else_is(definitions: dg.Definitions) -> None:
+def test_strategies_are_partitioned_by_platform_migrations_by_shard_and_nothing_else_is(
+    definitions: dg.Definitions,
+) -> None:
     partitioned = {
         spec.key.to_user_string(): spec.partitions_def
         for spec in definitions.resolve_all_asset_specs()
         if spec.partitions_def is not None
     }
-    assert partitioned == {"feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms")}
+    assert partitioned == {
+        "feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms"),
+        "spaces/migration_shards": dg.StaticPartitionsDefinition([f"{shard:02d}" for shard in range(16)]),
+    }
 
 
 def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:

@@ -111,12 +111,13 @@ def machine(request: pytest.FixtureRequest, database: Database) -> type[Spaces]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_whatever_happens_index_and_truth_agree_and_no_space_holds_two_models(machine: type[Spaces]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15 if machine.chroma is None else 5,
-            stateful_step_count=25,
+            max_examples=8 if machine.chroma is None else 3,
+            stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
