@@ -7,7 +7,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all bench bench-scrape dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all bench bench-scrape bench-scrubbing dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ deploy-config: ## write Prometheus's and Alertmanager's configuration for contai
 
 bench-scrape: setup ## measure a scrape of /metrics over a million ledger rows
 	$(BIN)/python -m tests.benchmarks.scrape
+
+bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
+	$(BIN)/python -m tests.benchmarks.scrubbing
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

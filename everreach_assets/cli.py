@@ -14,6 +14,7 @@ from everreach_assets.commands import (
     index,
     ingest,
     metrics,
+    pii,
     processes,
     retention,
     run,
@@ -58,6 +59,7 @@ main.add_command(strategy.strategy)
 main.add_command(sync.sync)
 main.add_command(retention.retention)
 main.add_command(metrics.metrics)
+main.add_command(pii.pii)
 main.add_command(grafana.grafana)
 main.add_command(processes.up)
 main.add_command(processes.down)

@@ -12,6 +12,7 @@ from resources import prospects
 from resources.database import Database
 from resources.embedder import Embedder, open_provider, open_provider_of
 from resources.hosts import refuse_foreign_hosts
+from resources.name_model import open_name_model
 from resources.provider_calls import ProviderCalls
 from resources.servers import running_servers
 from resources.settings import Settings
@@ -66,6 +67,7 @@ def open_embedder(settings: Settings, database: Database) -> Embedder:
         open_provider(settings, calls),
         names,
         open_space=lambda space: open_provider_of(settings, space, calls),
+        name_model=open_name_model(settings),
         on_call=calls,
         on_close=calls.close,
     )

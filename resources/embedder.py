@@ -21,7 +21,7 @@ from everreach_assets.domain.collections import (
     collection_named,
 )
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
-from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
+from everreach_assets.domain.scrubbing import NameModel, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
 from resources.providers import CallLog, EmbeddingProvider, LocalHashingProvider, OpenAIProvider
@@ -79,11 +79,10 @@ class Embedder:
         open_space: opens the provider of a space that neither of them has: one that was in force before the settings
             changed, or that a migration fills. Answers None where there is none.
         known_names: of people, to be scrubbed wherever they stand.
+        name_model: finds the names of others.
         on_call: is told of the calls of the local provider that embeds what no other may see.
         on_close: writes what `on_call` still holds.
     """
-
-    scrubber_version = SCRUBBER_VERSION
 
     def __init__(
         self,
@@ -92,6 +91,7 @@ class Embedder:
         *,
         backup: EmbeddingProvider | None = None,
         open_space: Callable[[Space], EmbeddingProvider | None] | None = None,
+        name_model: NameModel | None = None,
         on_call: CallLog | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
@@ -101,8 +101,9 @@ class Embedder:
         self._backup = backup
         self._open_space = functools.lru_cache(open_space) if open_space else lambda _: None
         names = list(known_names)
-        self._scrubber = Scrubber(names)
-        self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
+        self._scrubber = Scrubber(names, name_model=name_model)
+        self._prospect_scrubber = Scrubber(names, handles_are_personal=True, name_model=name_model)
+        self.scrubber_version = self._scrubber.version
 
     def close(self) -> None:
         """Write what was counted and is not written yet."""

@@ -23,7 +23,7 @@ import stamina
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
-from everreach_assets.domain.scrubbing import ScrubbedText
+from everreach_assets.domain.scrubbing import ScrubbedText, plain_texts
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Vector
 
@@ -77,7 +77,7 @@ class LocalHashingProvider:
         if not texts:
             return []
         start = time.perf_counter()
-        rows = self._vectorizer.transform([each.text for each in texts]).toarray().astype(np.float32)
+        rows = self._vectorizer.transform(plain_texts(texts)).toarray().astype(np.float32)
         if self._on_call:
             self._on_call(ProviderCall(self.space.provider, self.space.model, time.perf_counter() - start))
         return [row if row.any() else None for row in rows]
@@ -133,7 +133,7 @@ class OpenAIProvider:
             Refused: the key is not accepted, or its quota is used up.
             InvalidInput: the server refuses the request, or answers with something that is not its vectors.
         """
-        parts = [(number, part) for number, each in enumerate(texts) for part in _split(each.text.strip())]
+        parts = [(number, part) for number, text in enumerate(plain_texts(texts)) for part in _split(text.strip())]
         totals: dict[int, Vector] = {}
         for batch in _batches(parts):
             for (number, part), vector in zip(batch, self._request([part for _, part in batch]), strict=True):

@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     embedding_space_kept_days: int = Field(
         14, ge=0, le=3650, description="How long the vectors of a model are kept after a change to another"
     )
+    pii_name_model: Path | None = Field(
+        None, description="Folder of a spaCy pipeline that finds strangers' names; needs the extra `names`"
+    )
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
     retention_policy_file: Path | None = Field(

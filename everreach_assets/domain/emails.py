@@ -1,8 +1,8 @@
 r"""Where the e-mail addresses of a text are: plain, quoted, with an address literal, and spelled ("at", "dot").
 
 Every pattern has a left boundary and possessive or bounded repeats, so a megabyte without a boundary is one step, not
-a square. What belongs here: the addresses. What does not: decoding of `%40` or full-width forms (text_view in
-scrubbing.py has done it) and telephone numbers (phones.py).
+a square. What belongs here: the addresses. What does not: decoding of `%40` or full-width forms (text_view.py has
+done it) and telephone numbers (phones.py).
 """
 
 import functools
@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 
 import phonenumbers
 
-Span = tuple[int, int]
+from everreach_assets.domain.text_view import Span
 
-_ATEXT = r"\w.!#$%&'*+/=?^`{|}~-"
+_ATEXT = r"\w\u0300-\u036f.!#$%&'*+/=?^`{|}~-"  # accents may be characters of their own
+_DOMAIN = r"(?=[\w\u0300-\u036f.-]*\.[\w-]{2})[\w\u0300-\u036f.-]++"
+_LITERAL = r"\[[\w.:-]{2,64}\]"
 _PLAIN = re.compile(
     rf"(?<![{_ATEXT}])[{_ATEXT}]++@(?P<gap>[ \t]?(?:\r?\n)?[ \t]?)(?:\([^()\n@]{{0,64}}\))?"
-    r"(?P<domain>[\w.-]++|\[[\w.:-]{2,64}\])"
+    rf"(?P<domain>{_DOMAIN}|{_LITERAL})"
 )
-_QUOTED = re.compile(r'"@(?:[\w.-]++|\[[\w.:-]{2,64}\])')
+_QUOTED = re.compile(rf'"@(?P<domain>{_DOMAIN}|{_LITERAL})')
 
 _OPEN, _CLOSE = r"\s{0,3}[\[({<]\s?", r"\s?[\])}>]\s{0,3}"
 _AT = rf"(?:{_OPEN}(?:at|@){_CLOSE}|\s{{1,3}}at\s{{1,3}}|\s{{0,3}}@\s{{1,3}}|@)"
@@ -59,11 +61,7 @@ def find_emails(view: str) -> list[Span]:
     spans: list[Span] = []
     if "@" in view:
         spans += _matches(_PLAIN, view, functools.partial(_plain_span, view))
-        spans += [
-            (start, match.end())
-            for match in _QUOTED.finditer(view)
-            if (start := _quote_start(view, match.start())) >= 0
-        ]
+        spans += [span for match in _QUOTED.finditer(view) if (span := _quoted_span(view, match))]
     if _MAY_BE_SPELLED.search(view):
         spans += _matches(_SPELLED, view, _spelled_span)
     return merged(spans)
@@ -101,7 +99,7 @@ def _plain_span(view: str, match: re.Match[str]) -> Span | None:
         start, local = start + cut, local[cut:]
     stripped = local.lstrip("'`*")
     start, local = start + len(local) - len(stripped), stripped
-    if not _CJK.match(local[-1:]) and (cjk := list(_CJK.finditer(local))):
+    if not local.isascii() and not _CJK.match(local[-1:]) and (cjk := list(_CJK.finditer(local))):
         start, local = start + cjk[-1].end(), local[cjk[-1].end() :]
     if not local.strip("./") or local.lower() in _PROGRAMS:
         return None
@@ -117,9 +115,26 @@ def _plain_span(view: str, match: re.Match[str]) -> Span | None:
     return start, end
 
 
+def _quoted_span(view: str, match: re.Match[str]) -> Span | None:
+    """A quoted local part with its domain; what stands between quotes before a handle ("so @anna.b) is none."""
+    start = _quote_start(view, match.start())
+    local, domain = view[start + 1 : match.start()], match["domain"]
+    if start < 0 or local[:1].isspace() != local[-1:].isspace():
+        return None
+    if domain.startswith("["):
+        return start, match.end()
+    length = _domain_length(domain, is_strict=False)
+    return (start, match.start("domain") + length) if length else None
+
+
 def _domain_length(domain: str, *, is_strict: bool) -> int:
     """How many characters of it are the domain; 0 if it is none."""
-    if not _CJK.match(domain[:1]) and (cjk := _CJK.search(domain)) and "." in domain[: cjk.start()].rstrip("."):
+    if (
+        not domain.isascii()
+        and not _CJK.match(domain[:1])
+        and (cjk := _CJK.search(domain))
+        and "." in domain[: cjk.start()].rstrip(".")
+    ):
         domain = domain[: cjk.start()]
     domain = domain.rstrip("._-")
     labels = domain.split(".")

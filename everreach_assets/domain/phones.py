@@ -13,10 +13,7 @@ from collections.abc import Iterator
 
 import phonenumbers
 
-Span = tuple[int, int]
-
-MASK = "\uffff"
-"""Takes the place of what is decided already. A noncharacter: no word, no space, no digit, no punctuation."""
+from everreach_assets.domain.text_view import MASK, Span
 
 REGIONS = ("US", "GB", "FR", "DE", "IN", "AU", "IT", "JP", "CN", "ZA")
 """Numbering plans that a number without country code, grouping and cue is held against."""
@@ -35,13 +32,14 @@ _DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _LEFT = r"(?<![\d+])(?<!\d[-./])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # not within a number, not behind a country code
 _RIGHT = r"(?![-./]?\d)"
+_URL = re.compile(r"(?:https?://|\bwww\.)[^\s\uffff]+")
 _SOMETHING_ELSE = re.compile(
-    "|".join(
+    r"(?<!\d)(?=[0-9A-Fa-fvV+-])(?:"  # asked first: it holds at few places, and the rest is dear
+    + "|".join(
         (
-            r"(?P<url>(?:https?://|\bwww\.)[^\s\uffff]+)",
             r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b",
-            rf"{_LEFT}\d{{4}}([-/.]){_MONTH}\2{_DAY}(?:[T ]\d{{1,2}}:\d\d(?::\d\d(?:\.\d{{1,9}})?)?)?{_RIGHT}",
-            rf"{_LEFT}{_DAY}([-/.]){_DAY}\3(?:(?:19|20)\d\d|\d\d){_RIGHT}",
+            rf"{_LEFT}\d{{4}}([-/.]){_MONTH}\1{_DAY}(?:[T ]\d{{1,2}}:\d\d(?::\d\d(?:\.\d{{1,9}})?)?)?{_RIGHT}",
+            rf"{_LEFT}{_DAY}([-/.]){_DAY}\2(?:(?:19|20)\d\d|\d\d){_RIGHT}",
             rf"{_LEFT}(?:19|20)\d\d ?[-/] ?(?:19|20)\d\d{_RIGHT}",
             r"(?<!\d)\d{1,2}:\d\d(?::\d\d(?:\.\d{1,9})?)?(?!\d)",
             r"(?<![\d.])\d{1,2}\.\d\d ?- ?\d{1,2}\.\d\d(?![\d.-])",
@@ -51,6 +49,7 @@ _SOMETHING_ELSE = re.compile(
             r"\b[vV]\.?\d+(?:[.-]\d+)*",
         )
     )
+    + ")"
 )
 _NAMES_A_PHONE = re.compile(r"wa\.me/|whatsapp|phone=|tel=|tel:", re.I)
 _IBAN = re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -60,18 +59,18 @@ _CUE = re.compile(
     r"(?P<phone>\b(?:tel(?:efon\w{0,2}|ephone|éfono|e?f?)?|tlf|phone|ph|mobile?|mob|handy|cell(?:phone)?|fax|call(?:ing)?|dial|ring"
     r"|sms|text|hotline|landline|whats?app|wa\.me|viber|signal|contact|reach"
     r"|(?:my|our|his|her|their|your|the) (?:number|digits))\b"
-    r"|(?<![A-Za-z])[tfmpcTFMPC][.:](?=\s*$)|[\u260e\u260f\u2706\U0001f4de\U0001f4f1\U0001f4f2])"
+    r"|(?<![a-z])[tfmpc][.:](?=\s*$)|[\u260e\u260f\u2706\U0001f4de\U0001f4f1\U0001f4f2])"
     r"|(?P<other>\b(?:card|credit|account|acct|order|invoice|ticket|ref|reference|tracking|case|ssn|social security|zip"
     r"|postcode|postal|iban|id|ids|serial|sku|isbn|issn|doi|asin|vin|passport|licen[cs]e|policy|model|part|version|build|issue|commit"
     r"|booking|flight|room|code|pin|otp|tax|vat|ein|registration|patent|timestamp|epoch|hash|lat|lon|coordinates|population"
     r"|score|total|amount|price|nmls)\b)",
-    re.I,
 )
-_ENDS_A_CUE = "0123456789" + MASK
+"""In lower case, as `_cue` looks at it: without re.I the engine tells the words apart by their first letters."""
+
+_ENDS_A_CUE = re.compile(rf"[0-9{MASK}]")
 _PHONE_GAP = re.compile(
     r"(?:[\s:=(.,/|*#>\\'\"!\ufe0f-]|\b(?:me|us|him|her|them|at|on|is|are|number|no|nr|or|text|call|whatsapp|now|today|the|my|our"
     r"|your|office|line|to|and|via|under|directly|anytime|please|by|phone|mobile|cell|fax|tel|home|work|free)\b)*",
-    re.I,
 )
 _OTHER_GAP = re.compile(r"[^\d\n]{0,20}")
 _CUE_AFTER = re.compile(
@@ -162,10 +161,10 @@ def _without_other_things(view: str) -> str:
     """The text, as long as before, with dates, hosts, links, cards and the like masked."""
 
     def mask(match: re.Match[str]) -> str:
-        if match.lastgroup == "url" and _NAMES_A_PHONE.search(match.group()):
-            return match.group()
         return MASK * len(match.group())
 
+    if "://" in view or "www." in view:
+        view = _URL.sub(lambda match: match.group() if _NAMES_A_PHONE.search(match.group()) else mask(match), view)
     view = _IBAN.sub(lambda match: mask(match) if _is_iban(match.group()) else match.group(), view)
     view = _CARD.sub(lambda match: mask(match) if _passes_luhn(match.group()) else match.group(), view)
     return _SOMETHING_ELSE.sub(mask, view)
@@ -186,13 +185,19 @@ def _passes_luhn(text: str) -> bool:
 def _pieces(view: str, run: Span) -> Iterator[Span]:
     """The run, cut where no single number goes on: wide gaps, rows of signs, a slash between spaces."""
     start = run[0]
-    if sum(map(str.isdigit, view[start : run[1]])) <= DIGITS_AT_MOST:  # "030 / 901820" is one number, not two
+    if (
+        run[1] - start <= DIGITS_AT_MOST or _digits(view[start : run[1]]) <= DIGITS_AT_MOST
+    ):  # "030 / 901820" is one number, not two
         yield run
         return
     for gap in _PIECE_BREAK.finditer(view, *run):
         yield start, gap.start()
         start = gap.end()
     yield start, run[1]
+
+
+def _digits(piece: str) -> int:
+    return sum(map(str.isdigit, piece))
 
 
 def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
@@ -206,7 +211,7 @@ def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
             if following is None:
                 return
             start = following.start()
-    groups = [each.group() for each in _GROUP.finditer(view, start, min(end, start + 2 * CONTEXT_CHARACTERS))]
+    groups = _GROUP.findall(view, start, min(end, start + 2 * CONTEXT_CHARACTERS))
     whole = end - start < 2 * CONTEXT_CHARACTERS and sum(map(len, groups)) <= DIGITS_AT_MOST
     before, after = view[max(0, start - CONTEXT_CHARACTERS) : start], view[end : end + CONTEXT_CHARACTERS]
     strong = list(_STRONG.finditer(view, start, end))
@@ -219,7 +224,7 @@ def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
         after = view[match.end() : match.end() + CONTEXT_CHARACTERS]
         lead = view[start : match.start()]
         # A short lead is a country or trunk code more often than a number of its own: nothing of a phone may stay.
-        left = start if lead and len(_GROUP.findall(lead)) == 1 and sum(map(str.isdigit, lead)) <= 3 else match.start()
+        left = start if lead and len(_GROUP.findall(lead)) == 1 and _digits(lead) <= 3 else match.start()
         if left == start:
             before = view[max(0, start - CONTEXT_CHARACTERS) : start]
         if _is_not_ruled_out(_cue(before), before, after):
@@ -253,7 +258,10 @@ def _international_end(view: str, start: int, end: int, digits_from: int, librar
             return _closed(view, start, stop)
     if "+" not in view[start:digits_from] or not ends or len(ends[-1][1]) < 8 or _COUNT_AFTER.match(view, ends[-1][0]):
         return None
-    is_a_number = len(ends) >= 3 or _cue(view[max(0, start - CONTEXT_CHARACTERS) : start]) == "phone"
+    has_a_country_code = len(ends) == 2 and len(ends[0][1]) <= 3 and len(ends[-1][1]) >= 10
+    is_a_number = (
+        has_a_country_code or len(ends) >= 3 or _cue(view[max(0, start - CONTEXT_CHARACTERS) : start]) == "phone"
+    )
     return _closed(view, start, ends[-1][0]) if is_a_number else None
 
 
@@ -266,7 +274,7 @@ def _is_phone(groups: list[str], piece: str, before: str, after: str, library: _
         return False
     if cue == "phone" or _CUE_AFTER.match(after):
         return True
-    if after[:1].isalpha() and not _EXTENSION.match(after):
+    if (after[:1].isalpha() or after[:1] == "_") and not _EXTENSION.match(after):
         return False
     return _has_the_shape(groups, piece, library)
 
@@ -285,14 +293,16 @@ def _has_the_shape(groups: list[str], piece: str, library: _Library) -> bool:
 
 
 def _is_not_ruled_out(cue: str | None, before: str, after: str) -> bool:
-    if _COUNT_AFTER.match(after) or _MONEY_BEFORE.search(before):
+    if _COUNT_AFTER.match(after) or _MONEY_BEFORE.search(before[-6:]):
         return False
-    return cue != "other" and (cue == "phone" or _PART_OF_AN_ID.search(before) is None)
+    return cue != "other" and (cue == "phone" or _PART_OF_AN_ID.search(before[-6:]) is None)
 
 
 def _cue(before: str) -> str | None:
     """What the words before a number say it is: "phone", "other" or nothing. The nearest word counts."""
-    before = before[max(map(before.rfind, _ENDS_A_CUE)) + 1 :]
+    before = _ENDS_A_CUE.split(before)[-1].lower()
+    if not before or before.isspace():
+        return None
     cues = list(_CUE.finditer(before))
     if not cues:
         return None

@@ -1,24 +1,25 @@
 """Removal of personal data from free text: `ScrubbedText` is the only thing that an embedder takes.
 
-What belongs here: the normalised view in which things are looked for, people's names, handles, and the replacement.
-What does not: how an address or a telephone number looks (emails.py, phones.py), and metadata, which passes an
-allow-list instead. Nothing here logs, and no error carries text.
+What belongs here: the order of the finders, the replacement, and the type that proves it. What does not: how things
+look (emails.py, phones.py, names.py), and metadata, which passes an allow-list instead. Nothing here logs, and no error
+carries text.
 """
 
-import functools
 import re
-import unicodedata
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
-from html import unescape
 from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-from everreach_assets.domain.emails import Span, find_emails, merged
+from everreach_assets.domain.emails import find_emails
 from everreach_assets.domain.errors import Refused
-from everreach_assets.domain.phones import MASK, find_phones
+from everreach_assets.domain.names import KnownNames, find_cued_names, find_handles
+from everreach_assets.domain.phones import find_phones
+from everreach_assets.domain.text_view import MASK, Span, TextView, without_surrogates
 
-SCRUBBER_VERSION = "1"
+SCRUBBER_VERSION = "2"
 """Part of every content hash: raise it whenever the same text may come out differently."""
 
 PLACEHOLDERS = {"email": "[EMAIL]", "phone": "[PHONE]", "name": "[NAME]"}
@@ -26,15 +27,21 @@ PLACEHOLDERS = {"email": "[EMAIL]", "phone": "[PHONE]", "name": "[NAME]"}
 PASSES_AT_MOST = 8
 """A removal may bring two neighbours together. Real texts settle in the second pass; what does not is refused."""
 
+_PLACEHOLDER = re.compile(r"\[(EMAIL|PHONE|NAME)\]")
+_DECIDED = re.compile(r"\[(?:EMAIL|PHONE|NAME)\]|\{(?:EMAIL|PHONE|NAME)\}")
+_ESCAPED = r"{\1}"
+"""Of a placeholder that the author typed; as long as it, so that places stay."""
+
 _SEAL = object()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScrubbedText:
-    """A text that went through a `Scrubber`; nothing else can make one.
+    """A text that went through a `Scrubber`; nothing else can make one, and no copy of it by pickle either.
 
     Attributes:
-        text: valid Unicode, with `[EMAIL]`, `[PHONE]` and `[NAME]` in place of what was found.
+        text: valid Unicode, with `[EMAIL]`, `[PHONE]` and `[NAME]` in place of what was found. Where anything was
+            found, a placeholder that the author typed is in braces: those in brackets are ours, `redactions` in number.
         redactions: how often each kind (email, phone, name) was removed; kinds without a hit are left out.
     """
 
@@ -46,159 +53,162 @@ class ScrubbedText:
         if _seal is not _SEAL:
             raise TypeError("a ScrubbedText is made by Scrubber.scrub only")
 
+    def __init_subclass__(cls, **_: Any) -> NoReturn:
+        raise TypeError("a ScrubbedText has no other kinds: what takes one relies on where it came from")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ScrubbedText is not pickled: what is read back may be anybody's; scrub again")
+
+
+def plain_texts(scrubbed: Iterable[ScrubbedText]) -> list[str]:
+    """The texts themselves, for a provider: the last place where one that was not scrubbed is stopped.
+
+    Raises:
+        TypeError: one of them is no `ScrubbedText`, whatever attributes it has.
+    """
+    texts = list(scrubbed)
+    if any(type(each) is not ScrubbedText for each in texts):
+        raise TypeError("a provider embeds what Scrubber.scrub made, and nothing else")
+    return [each.text for each in texts]
+
+
+class NameModel(Protocol):
+    """A model that finds people's names in running text (resources/name_model.py)."""
+
+    @property
+    def version(self) -> str:
+        """Another one whenever the same text may come out differently."""
+
+    def find(self, view: str) -> list[Span]:
+        """Spans of names. May raise Refused: the text is then not embedded."""
+
+
+class Removal(NamedTuple):
+    """A span of a text that holds personal data, as places of its characters."""
+
+    start: int
+    end: int
+    kind: str
+
 
 class Scrubber:
     """Replaces e-mail addresses, telephone numbers and names of people.
 
     Args:
         known_names: people's names, matched as whole words without regard to case, accents and the sign between
-            the words. The cost of a text does not grow with their number.
+            the words.
         handles_are_personal: whether `@handle` and links to profiles are names. They are for prospects; in posts
             they are content.
+        name_model: finds strangers' names, where one is installed.
     """
 
-    def __init__(self, known_names: Iterable[str] = (), *, handles_are_personal: bool = False) -> None:
-        self._names = frozenset(words for name in known_names if (words := _name_words(name)))
-        self._names |= {("".join(words),) for words in self._names if len(words) > 1 and sum(map(len, words)) >= 8}
-        longest: dict[str, int] = {}
-        for words in self._names:
-            longest[words[0]] = max(len(words), longest.get(words[0], 0))
-        self._longest_by_first_word = longest
-        self._handles_are_personal = handles_are_personal
+    def __init__(
+        self,
+        known_names: Iterable[str] = (),
+        *,
+        handles_are_personal: bool = False,
+        name_model: NameModel | None = None,
+    ) -> None:
+        self._finders = [("email", find_emails), ("phone", find_phones)]
+        if handles_are_personal:
+            self._finders.append(("name", find_handles))
+        self._finders += [("name", KnownNames(known_names).find), ("name", find_cued_names)]
+        self.version = SCRUBBER_VERSION
+        if name_model is not None:
+            self._finders.append(("name", name_model.find))
+            self.version += f"+{name_model.version}"
 
     def scrub(self, text: str) -> ScrubbedText:
         """The text without personal data; byte for byte the same if it holds none.
 
-        Scrubbing twice gives what scrubbing once gives. A placeholder that the text holds already is kept and not
-        counted. Lone surrogates become U+FFFD.
+        Scrubbing twice gives what scrubbing once gives. Lone surrogates become U+FFFD.
 
         Raises:
             Refused: the text changes with every pass (nothing that people write does): do not embed it.
         """
-        text = _SURROGATE.sub("\ufffd", text)
-        redactions: Counter[str] = Counter()
+        rewritten = self._settled(without_surrogates(text))
+        counts = Counter(each.kind for each in rewritten.removals)
+        return ScrubbedText(rewritten.text, MappingProxyType(dict(counts)), _SEAL)
+
+    def removals(self, text: str) -> list[Removal]:
+        """What `scrub` takes out of the text, in order and without overlap.
+
+        Raises:
+            Refused: as `scrub`.
+        """
+        return self._settled(without_surrogates(text)).removals
+
+    def _settled(self, text: str) -> "_Rewritten":
+        rewritten = _Rewritten(text, [])
         for _ in range(PASSES_AT_MOST):
-            found = self._find(text)
+            found = self._find(rewritten.text)
             if not found:
-                return ScrubbedText(text, MappingProxyType(dict(redactions)), _SEAL)
-            redactions.update(kind for _, kind in found)
-            text = _replaced(text, found)
+                return rewritten
+            new = [Removal(*rewritten.original_span(*span), kind) for span, kind in found]
+            rewritten = _Rewritten(text, _united([*rewritten.removals, *new]))
         raise Refused(f"a text of {len(text)} characters does not settle in {PASSES_AT_MOST} passes: leave it out")
 
     def _find(self, text: str) -> list[tuple[Span, str]]:
-        view, origin = text_view(text)
-        view = _PLACEHOLDER.sub(lambda match: MASK * len(match.group()), view)
+        seen = TextView(text)
+        view = seen.text
+        if "[" in view or "{" in view:
+            view = _DECIDED.sub(lambda match: MASK * len(match.group()), view)
         found: list[tuple[Span, str]] = []
-        for kind, find in (
-            ("email", find_emails),
-            ("phone", find_phones),
-            ("name", self._find_handles),
-            ("name", self._find_known_names),
-            ("name", find_cued_names),
-        ):
+        for kind, find in self._finders:
             spans = find(view)
-            found += [(span, kind) for span in spans]
-            view = _masked(view, spans)
-        if origin is not None:
-            found = [((origin[start][0], origin[end - 1][1]), kind) for (start, end), kind in found]
-        return sorted(found)
-
-    def _find_handles(self, view: str) -> list[Span]:
-        if not self._handles_are_personal:
-            return []
-        return merged([match.span() for pattern in (_PROFILE_LINK, _HANDLE) for match in pattern.finditer(view)])
-
-    def _find_known_names(self, view: str) -> list[Span]:
-        if not self._names:
-            return []
-        tokens = [(match.span(), _folded(match.group())) for match in _NAME_WORD.finditer(view)]
-        found: list[Span] = []
-        place = 0
-        while place < len(tokens):
-            size = self._name_length_at(view, tokens, place)
-            if size:
-                found.append((tokens[place][0][0], tokens[place + size - 1][0][1]))
-            place += size or 1
+            if spans:
+                found += [(seen.original_span(*span), kind) for span in spans]
+                view = _masked(view, spans)
         return found
 
-    def _name_length_at(self, view: str, tokens: list[tuple[Span, str]], place: int) -> int:
-        """How many words from here are a known name, the longest one; 0 if none."""
-        words: list[str] = []
-        best = 0
-        for (start, _), word in tokens[place : place + self._longest_by_first_word.get(tokens[place][1], 0)]:
-            if words and not _NAME_GAP.fullmatch(view, tokens[place + len(words) - 1][0][1], start):
-                break
-            words.append(word)
-            if tuple(words) in self._names:
-                best = len(words)
-        return best
 
+class _Rewritten:
+    """A text with placeholders in place of its removals, and the way back to where things were.
 
-# --- the view ---------------------------------------------------------------------------------------------------
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_PLACEHOLDER = re.compile("|".join(map(re.escape, PLACEHOLDERS.values())))
-_ENCODED = re.compile(
-    r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|commat|period|nbsp|plus|lowbar|hyphen|zwnj|zwj|shy);|%(?:25)?(?:40|20|28|29|2[BbDdEe])"
-)
-_PLAIN_OF = {"\t": "\t", "\n": "\n", "\r": "\r", "\x85": "\n", "\u2028": "\n", "\u2029": "\n", "\u2212": "-"}
-_PLAIN_OF |= {"\u3002": "."}  # the ideographic full stop separates labels too (RFC 3490, 3.1)
-_PLAIN_OF |= dict.fromkeys(map(chr, range(0xFE00, 0xFE10)), "")  # variation selectors
-_PLAIN_OF_CATEGORY = {"Cf": "", "Cc": "", "Me": "", "Pd": "-", "Zs": " "}
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-
-
-def text_view(text: str) -> tuple[str, list[Span] | None]:
-    """The text as a reader sees it, and for each of its characters the span of the original that it stands for.
-
-    Full-width and other compatibility forms, digits of any script, dashes and spaces become plain ones; invisible
-    characters vanish; HTML entities and percent codes that occur in addresses and numbers are decoded.
-
-    Returns:
-        The view and its origins; the text itself and None where nothing differs.
+    A placeholder that the author typed is put in braces where there is any removal: it would pass for ours. Where there
+    is none it stays, and no redaction is counted: only so is scrubbing twice the same as scrubbing once.
     """
-    is_encoded = ("&" in text or "%" in text) and _ENCODED.search(text) is not None
-    if not is_encoded:
-        if text.isascii():
-            if not _CONTROL.search(text):
-                return text, None
-        elif all(_plain(each) == each for each in set(text)):
-            return text, None
-    parts: list[str] = []
-    origin: list[Span] = []
-    place = 0
-    for match in _ENCODED.finditer(text):
-        _append_plain(text, (place, match.start()), parts, origin)
-        shown = "".join(map(_plain, _decoded(match.group())))
-        parts.append(shown)
-        origin += [match.span()] * len(shown)
-        place = match.end()
-    _append_plain(text, (place, len(text)), parts, origin)
-    return "".join(parts), origin
+
+    def __init__(self, original: str, removals: list[Removal]) -> None:
+        self.removals = removals
+        self._ends: list[int] = []
+        if removals:
+            original = _PLACEHOLDER.sub(_ESCAPED, original)
+        parts: list[str] = []
+        place = length = 0
+        for start, end, kind in removals:
+            placeholder = PLACEHOLDERS[kind]
+            parts += (original[place:start], placeholder)
+            length += start - place + len(placeholder)
+            self._ends.append(length)
+            place = end
+        self.text = "".join((*parts, original[place:]))
+
+    def original_span(self, start: int, end: int) -> Span:
+        if not self.removals:
+            return start, end
+        return self._original_of(start)[0], self._original_of(end - 1)[1]
+
+    def _original_of(self, place: int) -> Span:
+        """The span of the original that a character stands for: all of a removal, if it is in a placeholder."""
+        before = bisect_right(self._ends, place)
+        if before < len(self.removals):
+            following = self.removals[before]
+            if place >= self._ends[before] - len(PLACEHOLDERS[following.kind]):
+                return following.start, following.end
+        shift = self.removals[before - 1].end - self._ends[before - 1] if before else 0
+        return place + shift, place + shift + 1
 
 
-def _append_plain(text: str, span: Span, parts: list[str], origin: list[Span]) -> None:
-    for place in range(*span):
-        shown = _plain(text[place])
-        parts.append(shown)
-        origin += [(place, place + 1)] * len(shown)
-
-
-def _decoded(code: str) -> str:
-    return unescape(code) if code.startswith("&") else chr(int(code[-2:], 16))
-
-
-@functools.lru_cache(maxsize=8192)
-def _plain(character: str) -> str:
-    """What a reader takes the character for; nothing if it is invisible."""
-    if character in _PLAIN_OF:
-        return _PLAIN_OF[character]
-    category = unicodedata.category(character)
-    if category == "Nd":
-        return str(unicodedata.decimal(character))
-    if category in _PLAIN_OF_CATEGORY:
-        return _PLAIN_OF_CATEGORY[category]
-    return unicodedata.normalize("NFKC", character)
+def _united(removals: list[Removal]) -> list[Removal]:
+    """The removals in order, those that overlap as one, of the kind of the first."""
+    result: list[Removal] = []
+    for each in sorted(removals):
+        if result and each.start < result[-1].end:
+            last = result.pop()
+            each = Removal(last.start, max(last.end, each.end), last.kind)  # noqa: PLW2901 - they become one
+        result.append(each)
+    return result
 
 
 def _masked(view: str, spans: list[Span]) -> str:
@@ -208,104 +218,3 @@ def _masked(view: str, spans: list[Span]) -> str:
         parts += (view[place:start], MASK * (end - start))
         place = end
     return "".join((*parts, view[place:]))
-
-
-def _replaced(text: str, found: list[tuple[Span, str]]) -> str:
-    parts: list[str] = []
-    place = 0
-    for (start, end), kind in found:
-        parts += (text[place:start], PLACEHOLDERS[kind])
-        place = max(place, end)
-    return "".join((*parts, text[place:]))
-
-
-# --- names ------------------------------------------------------------------------------------------------------
-
-_NAME_WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f])*+")
-_NAME_GAP = re.compile(r"[\s._'\u2019-]{1,3}")
-
-
-def _folded(word: str) -> str:
-    """Without case and accents."""
-    if word.isascii():
-        return word.lower()
-    return "".join(each for each in unicodedata.normalize("NFKD", word.casefold()) if not unicodedata.combining(each))
-
-
-def _name_words(name: str) -> tuple[str, ...]:
-    view, _ = text_view(_SURROGATE.sub("\ufffd", name))
-    return tuple(_folded(match.group()) for match in _NAME_WORD.finditer(view))
-
-
-_HANDLE = re.compile(r"(?<![\w@./])@(?=[\w.]{0,29}[^\W\d_])\w(?:[\w.]{0,28}\w)?+")
-_PROFILE_LINK = re.compile(
-    r"(?<![\w.@/-])(?:https?://)?(?:www\.|m\.|[a-z]{2}\.)?(?:(?:twitter|x|instagram|facebook|fb|tiktok|threads|github|medium|pinterest|snapchat)"
-    r"\.(?:com|net)|linkedin\.com/(?:in|pub)|youtube\.com/(?:user|c|channel)|youtube\.com(?=/@)|reddit\.com/(?:u|user)|t\.me|wa\.me)"
-    r"/@?[\w.%~-]*\w/?|(?<![\w/])/?u/[\w-]{3,20}+",
-    re.I,
-)
-
-_NOBODY = frozenset(
-    re.findall(
-        r"\w+",
-        "a all and anyone any are at back both colleague colleagues community customer customers dad day dear"
-        " doctor e everybody everyone executive fam fans folks followers for friend friends from gang gentlemen"
-        " girl girls good guys here honey hr i if in is it its kitty ladies love madam management mate mom morning"
-        " mum my neighbor no not of officer on our parents people please reader readers sir sirs so staff stranger"
-        " subscribers sunshine support team that the there these this to twitter universe us viewers we weekend"
-        " what world yes you your yours",
-    )
-)
-"""Words that follow a greeting or a closing and name nobody."""
-
-_GREETING = re.compile(
-    r"(?:^|(?<=[.!?>\"])[ \t]|\n)[ \t>\"]{0,4}"
-    r"(?:hi|hiya|hello|hey|dear|good (?:morning|afternoon|evening)"
-    r"|thanks|thank you|hola|bonjour|hallo|ciao)"
-    r"(?: (?:mr|mrs|ms|miss|dr|prof)\b\.?)?,? {1,2}"
-    r"(?P<name>[^\W\d_][\w'\u2019-]{0,30}(?: [^\W\d_][\w'\u2019.-]{0,30}){0,2}?)"
-    r"(?=[ \t]?(?:[,!:]|$|\r?\n))",
-    re.I,
-)
-_INTRODUCTION = re.compile(
-    r"\b(?:my name(?:'s|\u2019s| is)|me llamo|je m['\u2019]appelle|ich hei(?:ß|ss)e|mi chiamo) {1,2}"
-    r"(?P<name>[^\W\d_][\w'\u2019-]{0,30}+(?: [^\W\d_](?:[\w'\u2019-]{0,30}+|\.)){0,2})",
-    re.I,
-)
-_SIGN_OFF = re.compile(
-    r"(?:^|\n)[ \t>]{0,4}"
-    r"(?:(?:(?:best|kind|warm|with|many|with best|with kind) )?(?:regards|wishes|thanks)|best|cheers"
-    r"|thank you|thx"
-    r"|thanks(?: so much| again| in advance)?|sincerely(?: yours)?|yours(?: truly| sincerely| faithfully)?"
-    r"|love|xoxo"
-    r"|mit freundlichen grüßen|viele grüße|cordialement|saludos|\u0441 уважением|-{2,})"
-    r"[ \t]{0,4}[,.!]?(?:[ \t]{0,4}\r?\n[ \t>]{0,4}){1,2}"
-    r"(?P<name>[^\W\d_][\w'\u2019.-]{0,30}+(?: [^\W\d_][\w'\u2019.-]{0,30}+){0,3})"
-    r"(?=[ \t]{0,4},?[ \t]{0,4}(?:$|\r?\n))",
-    re.I,
-)
-
-
-def find_cued_names(view: str) -> list[Span]:
-    """Spans of names that a greeting, an introduction or a signature announces; strangers elsewhere stay."""
-    return merged([span for pattern in (_GREETING, _INTRODUCTION, _SIGN_OFF) for span in _cued(view, pattern)])
-
-
-def _cued(view: str, pattern: re.Pattern[str]) -> Iterator[Span]:
-    for match in pattern.finditer(view):
-        words = match["name"].split()
-        named = [word for word in _leading_capitals(words) if word.rstrip(".").lower() not in _NOBODY]
-        if pattern is _INTRODUCTION:
-            named = named or ([words[0]] if words[0].lower() not in _NOBODY else [])
-        elif len(named) < len(words):
-            continue
-        if named and words[: len(named)] == named:
-            start = match.start("name")
-            yield start, start + len(" ".join(named))
-
-
-def _leading_capitals(words: list[str]) -> Iterator[str]:
-    for word in words:
-        if not (word[0].isupper() or not word[0].islower()):
-            return
-        yield word

@@ -16,7 +16,8 @@ from typing import Literal
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT, LESSONS, OUTCOMES, Sink, check_doc_id
 from everreach_assets.domain.emails import find_emails
 from everreach_assets.domain.errors import InvalidInput, Refused
-from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, Scrubber, text_view
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, Scrubber
+from everreach_assets.domain.text_view import TextView
 from everreach_assets.domain.vectors import Metadata, MetadataValue, Vector
 
 POLICY_VERSION = "1"
@@ -107,7 +108,7 @@ def should_sync(collection: str, doc_id: str) -> bool:
     if not may_leave(collection):
         return False
     try:
-        return not find_emails(text_view(check_doc_id(doc_id))[0])
+        return not find_emails(TextView(check_doc_id(doc_id)).text)
     except InvalidInput:
         return False
 

@@ -2,10 +2,12 @@
 
 import json
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.benchmarks import scrubbing
 from tests.benchmarks.__main__ import run
 from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
@@ -52,3 +54,18 @@ def test_the_benchmark_of_a_scrape_prints_figures_of_whole_answers() -> None:
     figures = measure(rows=2_000, scrapes=3)
     assert figures.response_bytes > 10_000
     assert 0 < figures.p50_ms <= figures.worst_ms
+
+
+@pytest.mark.slow
+@pytest.mark.shared_data
+def test_the_benchmark_of_the_scrubber_prints_counts_of_every_set_and_no_text(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = scrubbing.run(shared_data, part="held out", hostile_bytes=1_000)
+    scrubbing.print_figures(figures)
+    printed = capsys.readouterr().out
+    assert all(f"{each.name}: {each.outcome.texts:,} texts" in printed for each in figures.sets)
+    assert {kind for each in figures.sets for kind in each.outcome.scores} == {"email", "phone", "name"}
+    assert all(each.outcome.texts > 10 and each.texts_per_second > 0 for each in figures.sets)
+    assert len(figures.hostile_seconds) == len(scrubbing.HOSTILE)
+    assert "@" not in printed.split("Aims")[0]

@@ -79,6 +79,7 @@ with Database(url) as database:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("backend", "action", "step", "calls"), [(backend, *step) for backend, steps in STEPS.items() for step in steps]
 )
@@ -100,7 +101,7 @@ def test_killed_at_any_step_and_run_again_the_store_is_as_if_nothing_had_befalle
         [sys.executable, "-c", KILLED_PROGRAM, database.url, address, action, step, str(calls)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,  # the imports alone take a while where many tests run at once
         check=False,
         cwd=Path(__file__).parents[2],
         env=os.environ | {"PYTHONPATH": "."},

@@ -1,13 +1,25 @@
 """What the scrubber takes and what it leaves: the table of known hits, misses and leaks, and its laws as properties."""
 
+import copy
 import dataclasses
 import logging
+import pickle
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everreach_assets.domain.scrubbing import ScrubbedText, Scrubber
+from everreach_assets.domain.errors import Refused
+from everreach_assets.domain.scrubbing import (
+    PLACEHOLDERS,
+    SCRUBBER_VERSION,
+    Removal,
+    ScrubbedText,
+    Scrubber,
+    plain_texts,
+)
+from everreach_assets.domain.text_view import MASK
 
 SCRUBBER = Scrubber()
 
@@ -50,6 +62,9 @@ NO_PERSONAL_DATA = (
     "My name is on the list",
     "Barack Obama spoke in Berlin on May 5",
     "100% of 50%25 &amp; &lt;b&gt;",
+    "see 4155552671_large.jpg",
+    "Hey Reddit! Hello Redditors, hi photographers!",
+    "Hello sisters! Thanks again!",
 )
 
 EMAILS = (
@@ -79,6 +94,7 @@ EMAILS = (
     "jo\u200bhn@exa\u00admple.com",
     "jo\u202ehn@example.com",
     "jo\x00hn@example.com",
+    "jose\u0301@example.com",
     "a" * 300 + "@example.com",
 )
 
@@ -145,6 +161,7 @@ def test_a_number_goes_whole_with_its_extension(number: str) -> None:
         ("I am at john.doe(at)example.com", "I am at [EMAIL]"),
         ("mail john@example.com- or not", "mail [EMAIL]- or not"),
         ("<john@example.com>", "<[EMAIL]>"),
+        ('so funny", tweeting "@anna.smith" now', 'so funny", tweeting "@anna.smith" now'),
         ("https://example.com/unsubscribe/john@example.com?x=1", "https://example.com/unsubscribe/[EMAIL]?x=1"),
         ("連絡はjohn@example.jpまで", "連絡は[EMAIL]まで"),
     ],
@@ -191,12 +208,20 @@ def test_handles_and_profile_links_are_personal_only_where_asked() -> None:
     scrubbed = Scrubber(handles_are_personal=True).scrub(text)
     assert scrubbed.text == "I am [NAME], [NAME] and [NAME], not anna@2.0 or @ 5"
     assert dict(scrubbed.redactions) == {"name": 3}
+    assert Scrubber(handles_are_personal=True).scrub(".@anna said, \uff20anna\uff20bob too").text == (
+        ".[NAME] said, [NAME] too"
+    )
 
 
-def test_a_placeholder_in_the_input_is_kept_and_not_counted() -> None:
-    scrubbed = Scrubber(["Email", "Name"]).scrub("[EMAIL] [PHONE] [NAME] a@example.com")
-    assert scrubbed.text == "[EMAIL] [PHONE] [NAME] [EMAIL]"
+def test_a_forged_placeholder_is_escaped_where_it_would_pass_for_ours() -> None:
+    scrubbed = Scrubber(["Email", "Name"]).scrub("[EMAIL] [PHONE] [NAME] a@example.com [EMAIL]")
+    assert scrubbed.text == "{EMAIL} {PHONE} {NAME} [EMAIL] {EMAIL}"
     assert dict(scrubbed.redactions) == {"email": 1}
+
+
+def test_a_forged_placeholder_in_a_text_without_personal_data_stays_and_is_not_counted() -> None:
+    scrubbed = SCRUBBER.scrub("[EMAIL] and {PHONE}")
+    assert (scrubbed.text, dict(scrubbed.redactions)) == ("[EMAIL] and {PHONE}", {})
 
 
 def test_lone_surrogates_become_replacement_characters_and_the_rest_stays() -> None:
@@ -212,6 +237,21 @@ def test_only_a_scrubber_makes_scrubbed_text() -> None:
         dataclasses.replace(SCRUBBER.scrub("a"), text="john@example.com")  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         SCRUBBER.scrub("a@example.com").redactions["email"] = 0  # type: ignore[index]
+    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="scrub again"):
+            copied(SCRUBBER.scrub("a"))
+    with pytest.raises(TypeError, match="no other kinds"):
+        type("Forged", (ScrubbedText,), {})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SCRUBBER.scrub("a").text = "john@example.com"  # type: ignore[misc]
+
+
+def test_a_provider_is_given_what_a_scrubber_made_and_nothing_that_looks_like_it() -> None:
+    scrubbed = SCRUBBER.scrub("Write to john@example.com")
+    assert plain_texts([scrubbed]) == ["Write to [EMAIL]"]
+    for forged in ("john@example.com", SimpleNamespace(text="john@example.com", redactions={})):
+        with pytest.raises(TypeError, match="nothing else"):
+            plain_texts([scrubbed, forged])  # type: ignore[list-item]
 
 
 def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -236,6 +276,82 @@ def test_scrubbing_twice_is_scrubbing_once(scrubber: Scrubber, text: str) -> Non
     assert twice.text == once.text
     assert dict(twice.redactions) == {}
     once.text.encode()
+
+
+PERSONAL = st.sampled_from(
+    [
+        *((kind, each) for kind, table in (("email", EMAILS), ("phone", PHONES)) for each in table if "\n" not in each),
+        ("name", "Anna Smith"),
+        ("name", "ANNA-SMITH"),
+        ("name", "anna_smith"),
+    ]
+)
+PLAIN = st.lists(
+    st.sampled_from(["rain", "we", "sold", "7", "cats", "2026-11-21", "3.5 %", "\u4f8b", "\u00e9t\u00e9", "\u200b"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(pieces=st.lists(st.tuples(PLAIN, PERSONAL), min_size=1, max_size=5), end=PLAIN)
+def test_whole_spans_go_and_every_other_byte_stays(
+    pieces: list[tuple[list[str], tuple[str, str]]], end: list[str]
+) -> None:
+    text = expected = ""
+    for words, (kind, personal) in pieces:
+        before = " ".join([*words, "then: "])
+        text += f"{before}{personal}; "
+        expected += f"{before}{PLACEHOLDERS[kind]}; "
+    scrubbed = Scrubber(["Anna Smith"]).scrub(text + " ".join(end))
+    assert scrubbed.text == expected + " ".join(end)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.lists(FRAGMENTS | st.text(max_size=4), max_size=24).map("".join))
+def test_removals_are_the_places_of_what_goes(text: str) -> None:
+    scrubber = Scrubber(["Anna Smith", "Anna"], handles_are_personal=True)
+    scrubbed, removals = scrubber.scrub(text), scrubber.removals(text)
+    place, rebuilt = 0, ""
+    for start, end, kind in removals:
+        assert place <= start < end <= len(text)
+        rebuilt += escaped(text[place:start], removals) + PLACEHOLDERS[kind]
+        place = end
+    assert rebuilt + escaped(text[place:], removals) == scrubbed.text
+    if removals:
+        for kind, placeholder in PLACEHOLDERS.items():
+            assert scrubbed.text.count(placeholder) == scrubbed.redactions.get(kind, 0)
+
+
+def escaped(kept: str, removals: list[Removal]) -> str:
+    """What stays of a text, as it comes out."""
+    kept = "".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in kept)
+    for placeholder in PLACEHOLDERS.values():
+        kept = kept.replace(placeholder, "{" + placeholder[1:-1] + "}") if removals else kept
+    return kept
+
+
+class NamesAfterMeet:
+    """A model of names: the word after "meet ". It fails on a text that says so."""
+
+    version = "meet-1"
+
+    def find(self, view: str) -> list[tuple[int, int]]:
+        if "fail" in view:
+            raise Refused("the model failed")
+        start = view.find("meet ") + 5
+        end = (view + " ").find(" ", start)
+        return [(start, end)] if start >= 5 and MASK not in view[start:end] and start < end else []
+
+
+def test_a_model_of_names_is_asked_and_is_part_of_the_version() -> None:
+    scrubber = Scrubber(name_model=NamesAfterMeet())
+    assert scrubber.scrub("I meet \uff21nna at 5").text == "I meet [NAME] at 5"
+    assert scrubber.version == f"{SCRUBBER_VERSION}+meet-1"
+    assert SCRUBBER.version == SCRUBBER_VERSION
+
+
+def test_a_text_that_the_model_fails_on_is_refused() -> None:
+    with pytest.raises(Refused):
+        Scrubber(name_model=NamesAfterMeet()).scrub("fail")
 
 
 @settings(max_examples=300, deadline=None)
@@ -280,6 +396,15 @@ HOSTILE = (
     "AB12 ",
     "\n",
     "0.",
+    "\uff20a",
+    "\ufdfa",
+    "a@b@",
+    "a@b.co ",
+    "[EMAIL]",
+    "[NAME",
+    "\u200b",
+    "Thanks,\n",
+    "t.me/",
 )
 
 
