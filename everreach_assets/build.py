@@ -20,6 +20,7 @@ from everreach_assets.assets.embeddings import (
 from everreach_assets.assets.outcome_classifications import outcome_classifications
 from everreach_assets.assets.retention import plans, purges
 from everreach_assets.assets.sources import sources
+from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.assets.strategies import strategies
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
@@ -89,6 +90,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             outcome_embeddings,
             prospect_embeddings,
             lesson_embeddings,
+            heal_embeddings,
+            migration_shards,
             strategies,
             plans,
             purges,
@@ -109,6 +112,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             jobs.cloud_sync_job,
             jobs.cloud_parity_job,
             jobs.retention_job,
+            jobs.heal_embeddings_job,
+            jobs.embedding_migration_job,
         ],
         schedules=[
             schedules.memory_refresh_schedule,
@@ -116,6 +121,8 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             schedules.cloud_sync_schedule,
             schedules.cloud_parity_schedule,
             schedules.retention_schedule,
+            schedules.heal_embeddings_schedule,
+            schedules.embedding_migration_schedule,
         ],
         sensors=[strategy_rebuild_sensor],
         resources={

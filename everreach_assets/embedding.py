@@ -7,17 +7,18 @@ What belongs here: their order. What does not: the statements (`resources/docume
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from everreach_assets.domain.collections import OUTCOMES
 from everreach_assets.domain.errors import QuotaExhausted
 from everreach_assets.domain.metric_catalogue import VALUE_SETS
+from everreach_assets.domain.spaces import Space, leading
 from everreach_assets.domain.vectors import Document
-from resources import documents
+from resources import documents, spaces
 from resources.database import Connection, Database
 from resources.documents import Scope
-from resources.embedder import EmbeddedText, Embedder
+from resources.embedder import Embedded, EmbeddedText, Embedder
 from resources.metric_records import Record, record, replace_gauges
 from resources.spending import Account, Spender, spending
 from resources.vector_db import VectorDB
@@ -36,13 +37,15 @@ class EmbeddingReport:
         unchanged: documents whose text had its vector already.
         not_embedded: documents in which nothing was left to embed, or which the scrubber refused.
         waiting: documents that wait for the next day, because the day's quota is used up.
+        waiting_to_heal: vectors of another space than the one in force (`healing.py`).
         metadata_changed: vectors that only got other metadata.
         deleted: vectors whose document, or its text, is gone.
         mended_in_index: rows that the index had lost or kept and that were sent or removed again.
         redactions: spans that the scrubber took out, by kind.
-        space: what the vectors are of, such as `openai/text-embedding-3-small`.
-        account: the provider calls that it took, and what the cache gave.
+        space: the space in force, such as `openai/text-embedding-3-small`.
+        space_of_settings: the one that the settings name, where that is another; else empty.
         quota_reset_at: when the waiting documents' day begins; None where none waits.
+        account: the provider calls that it took, and what the cache gave.
     """
 
     collection: str
@@ -54,6 +57,8 @@ class EmbeddingReport:
     metadata_changed: int
     deleted: int
     mended_in_index: int
+    waiting_to_heal: int
+    space_of_settings: str
     redactions: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     quota_reset_at: dt.datetime | None = None
@@ -61,13 +66,29 @@ class EmbeddingReport:
 
     def __str__(self) -> str:
         if self.embedded == 0 and self.waiting == 0:
-            return f"nothing to embed: {self.unchanged:,} documents are unchanged"
-        done = f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+            done = f"nothing to embed: {self.unchanged:,} documents are unchanged"
+        else:
+            done = f"{self.embedded:,} embedded by {self.space}, {self.unchanged:,} unchanged"
+        return "; ".join(filter(None, (done, self._waiting, self.advice)))
+
+    @property
+    def _waiting(self) -> str:
+        to_heal = f"{self.waiting_to_heal:,} wait to be healed" if self.waiting_to_heal else ""
         if self.quota_reset_at is None:
-            return done
+            return to_heal
+        until = f"{self.quota_reset_at:%Y-%m-%d %H:%M} UTC"
+        for_quota = f"{self.waiting:,} wait: the day's quota of calls is used up until {until}"
+        return "; ".join(filter(None, (for_quota, to_heal)))
+
+    @property
+    def advice(self) -> str:
+        """What to do where the settings name another space than the one in force; else empty."""
+        if not self.space_of_settings:
+            return ""
+        model, _, _ = self.space_of_settings.partition(" ")
         return (
-            f"{done}; {self.waiting:,} wait: the day's quota of calls is used up until "
-            f"{self.quota_reset_at:%Y-%m-%d %H:%M} UTC"
+            f"the settings name {self.space_of_settings}, {self.space} stays in force until "
+            f"'everreach embedding migrate {leading(self.collection)} --to {model}'"
         )
 
 
@@ -139,6 +160,22 @@ def record_index_size(connection: Connection, collection: str, backend: str, vec
     replace_gauges(connection, size.metric, [size], within=of_collection)
 
 
+def record_space_rows(connection: Connection, collection: str) -> dict[Space, int]:
+    """Note how many vectors the collection has in each space; answers it. Of a space without any, nothing is said."""
+    rows = spaces.rows_by_space(connection, collection)
+    metric = "everreach_embedding_space_rows"
+    replace_gauges(
+        connection,
+        metric,
+        [
+            Record(metric, count, {"collection": collection, "provider": space.provider, "model": space.model})
+            for space, count in rows.items()
+        ],
+        within={"collection": collection},
+    )
+    return rows
+
+
 def embed_collection(
     collection: str, *, database: Database, embedder: Embedder, vector_db: VectorDB, run_id: str = "command"
 ) -> EmbeddingReport:
@@ -163,6 +200,7 @@ def embed_collection(
 
 
 def _embed_collection(collection: str, database: Database, embedder: Embedder, vector_db: VectorDB) -> EmbeddingReport:
+    in_force, named = vector_db.space(collection), embedder.space_of(collection)
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
         deleted = documents.delete_gone(
@@ -178,10 +216,10 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
             embedded = documents.copy_from_content(connection, scope)
             record(connection, [rows_of(collection, "embedded", embedded)])
         if embedded < pending:  # retention keeps outcomes for longer than the vectors of their posts
-            batches = _embedded_batches(scope, database, embedder, counts, only_of_purged_posts=True)
+            batches = _embedded_batches(scope, in_force, database, embedder, counts, only_of_purged_posts=True)
             embedded += vector_db.upsert_stream(collection, batches, new=0, on_stored=counts.record_batch)
     else:
-        batches = _embedded_batches(scope, database, embedder, counts)
+        batches = _embedded_batches(scope, in_force, database, embedder, counts)
         embedded = vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
     waiting = pending - embedded if counts.exhausted else 0  # how many of them hold nothing to embed, nobody knows yet
     if embedded + waiting < pending:
@@ -194,24 +232,49 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
         not_embedded = pending - embedded - waiting
         counts.record_end(connection, unchanged=total - pending, not_embedded=not_embedded, waiting=waiting)
         record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
+        rows = record_space_rows(connection, collection)
+        waiting_to_heal = spaces.waiting(connection, collection)
     return EmbeddingReport(
         collection=collection,
-        space=str(embedder.space_of(collection)),
-        vectors=vector_db.count(collection),
+        space=str(in_force),
+        vectors=sum(rows.values()),
         embedded=embedded,
         unchanged=total - pending,
         not_embedded=not_embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
         mended_in_index=mended,
+        waiting_to_heal=waiting_to_heal,
+        space_of_settings="" if named == in_force else named.beside(in_force),
         redactions=dict(counts.redactions),
         waiting=waiting,
         quota_reset_at=counts.exhausted.reset_at if counts.exhausted else None,
     )
 
 
+def embed_texts(
+    embedder: Embedder, collection: str, texts: Sequence[str], in_force: Space, doc_ids: Sequence[str] | None = None
+) -> Embedded:
+    """Embed the texts in the space in force; where its provider cannot be asked, the backup does so in its own space.
+
+    Args:
+        embedder: embeds.
+        collection: whose texts they are.
+        texts: as people wrote them.
+        in_force: the space in force.
+        doc_ids: of their documents, so that a dead letter can name one.
+
+    Raises:
+        as `Embedder.embed_many`; InvalidInput where no setting leads to the provider of the space in force.
+    """
+    if in_force == embedder.space_of(collection):
+        return embedder.embed_many(collection, texts, doc_ids)
+    return embedder.embed_in(collection, texts, in_force, doc_ids)
+
+
 def _embedded_batches(
     scope: Scope,
+    in_force: Space,
     database: Database,
     embedder: Embedder,
     counts: RunCounts,
@@ -221,15 +284,14 @@ def _embedded_batches(
     with documents.comparison(database) as reading:  # it ends with the last batch, before the index is built
         for batch in documents.to_embed(reading, scope, BATCH_DOCUMENTS, only_of_purged_posts=only_of_purged_posts):
             start = time.monotonic()
-            result = embedder.embed_many(
-                scope.collection, [each.text for each in batch], [each.doc_id for each in batch]
-            )
+            texts, doc_ids = [each.text for each in batch], [each.doc_id for each in batch]
+            result = embed_texts(embedder, scope.collection, texts, in_force, doc_ids)
             counts.batch_started(start, result.redactions)
             counts.exhausted = result.exhausted
             yield [
-                Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version)
+                Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version, text.space)
                 for each, text in zip(batch, result.results, strict=True)
-                if isinstance(text, EmbeddedText) and text.space.space_id == scope.space_id
+                if isinstance(text, EmbeddedText)
             ]
             if result.exhausted:
                 return

@@ -6,7 +6,7 @@ A strategy's run labels and embeds first: the outcomes that made it due are part
 import dagster as dg
 
 from everreach_assets.cloud_sync import SYNCED
-from everreach_assets.partitions import platforms
+from everreach_assets.partitions import platforms, shards
 from resources.sources import TABLES
 
 memory_refresh_job = dg.define_asset_job(
@@ -29,6 +29,19 @@ strategy_rebuild_job = dg.define_asset_job(
     ),
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",
+)
+
+heal_embeddings_job = dg.define_asset_job(
+    "heal_embeddings_job",
+    selection=dg.AssetSelection.assets(["spaces", "heal_embeddings"]),
+    description="Bring vectors of a backup provider back into the space in force.",
+)
+
+embedding_migration_job = dg.define_asset_job(
+    "embedding_migration_job",
+    selection=dg.AssetSelection.assets(["spaces", "migration_shards"]),
+    partitions_def=shards,
+    description="Fill a sixteenth of the space that a migration moves to.",
 )
 
 retention_job = dg.define_asset_job(

@@ -26,6 +26,7 @@ from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms
 from everreach_assets.reports import LABELS
+from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
 from resources import sources as source_rows
@@ -101,10 +102,10 @@ def run(
         with steps.step("search"):
             embedder = stack.enter_context(contextlib.closing(open_embedder(settings, database)))
             vector_db = stack.enter_context(contextlib.closing(open_vector_db(settings, database, embedder)))
-            similar = _similar_posts(query, embedder, vector_db)
+            similar = _similar_posts(query, database, embedder, vector_db)
         if posts:
             _warn_of_the_sample(console, database)
-        _print_counts(console, database, vector_db, embedder)
+        _print_counts(console, database, vector_db)
         _print_labels(console, database)
         _print_strategies(console, database)
         _print_similar(console, database, embedder, query, similar)
@@ -193,11 +194,14 @@ def _interrupts_reach_dagster() -> None:
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-def _similar_posts(query: str, embedder: Embedder, vector_db: VectorDB) -> list[tuple[str, float]]:
-    (vector,) = embedder.embed_many(CONTENT.name, [query]).vectors
-    if vector is None:
-        return []
-    return [(match.doc_id, match.distance) for match in vector_db.search(CONTENT.name, vector, SIMILAR_POSTS)]
+def _similar_posts(query: str, database: Database, embedder: Embedder, vector_db: VectorDB) -> list[tuple[str, float]]:
+    """Ids and scores of the posts nearest to the query; none where it has nothing to search with."""
+    with contextlib.suppress(InvalidInput):
+        result = search_text(
+            CONTENT.name, query, SIMILAR_POSTS, database=database, embedder=embedder, vector_db=vector_db
+        )
+        return [(each.doc_id, each.score) for each in result.found]
+    return []
 
 
 def _warn_of_the_sample(console: Console, database: Database) -> None:
@@ -211,7 +215,7 @@ def _warn_of_the_sample(console: Console, database: Database) -> None:
         )
 
 
-def _print_counts(console: Console, database: Database, vector_db: VectorDB, embedder: Embedder) -> None:
+def _print_counts(console: Console, database: Database, vector_db: VectorDB) -> None:
     table = _titled("In the database")
     table.add_column("what")
     table.add_column("rows", justify="right")
@@ -220,10 +224,10 @@ def _print_counts(console: Console, database: Database, vector_db: VectorDB, emb
         for noun in source_rows.TABLES:
             table.add_row(noun, f"{source_rows.state(connection, noun).rows:,}", "")
     for name in COLLECTIONS:
-        table.add_row(f"vectors in {name}", f"{vector_db.count(name):,}", f"{embedder.space_of(name)}")
+        table.add_row(f"vectors in {name}", f"{vector_db.count(name):,}", f"{vector_db.space(name)}")
     console.print(table)
     console.print(f"Searches are answered by {vector_db.backend}.")
-    if embedder.space_of(CONTENT.name).provider == "local":
+    if vector_db.space(CONTENT.name).provider == "local":
         console.print(
             "Vectors are made on this machine by hashing: alike means spelled alike. "
             "Set OPENAI_API_KEY for vectors of meaning."
@@ -265,8 +269,8 @@ def _print_similar(
     console.print(f'\nMost similar to "{query}"', style="bold")
     with database.connection() as connection:
         texts = post_rows.texts(connection, [doc_id for doc_id, _ in similar])
-    for doc_id, distance in similar:
-        console.print(f"  {1 - distance:.2f}  {doc_id:30}  {embedder.excerpt(CONTENT.name, texts[doc_id])}")
+    for doc_id, score in similar:
+        console.print(f"  {score:.2f}  {doc_id:30}  {embedder.excerpt(CONTENT.name, texts[doc_id])}")
     if not similar:
         console.print("  nothing: no post has a text")
 

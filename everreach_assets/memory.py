@@ -27,6 +27,7 @@ from resources.provider_requests import ProviderRequests
 from resources.providers import EmbeddingProvider
 from resources.servers import running_servers
 from resources.settings import Settings
+from resources.spaces import SpacesInForce
 from resources.spending import Spender
 from resources.vector_db import VectorDB, open_index
 
@@ -136,7 +137,7 @@ def open_vector_db(
 ) -> VectorDB:
     """The vector collections on the index that the settings choose; the caller closes them."""
     index = open_index(settings, database, request_seconds=request_seconds)
-    return VectorDB(database, index, embedder.space_of)
+    return VectorDB(database, index, SpacesInForce(database, embedder.space_of))
 
 
 def open_retention(settings: Settings) -> RetentionRules:

@@ -5,4 +5,9 @@ Partitions are for what is rebuilt one by one. Posts and outcomes are rows, not 
 
 import dagster as dg
 
+from resources.space_documents import SHARDS
+
+shards = dg.StaticPartitionsDefinition([f"{shard:02d}" for shard in range(SHARDS)])
+"""Parts of a migration to another embedding space, by a hash of the document's id."""
+
 platforms = dg.DynamicPartitionsDefinition(name="platforms")

@@ -83,6 +83,10 @@ def _neighbours(doc_id: str, platform: str, vector_db: VectorDB) -> list[str]:
     if doc_id not in found:  # a post without text has no vector
         return []
     matches = vector_db.search(
-        OUTCOMES.name, found[doc_id]["embedding"], rules.NEIGHBOURS + 1, where={"platform": platform}
+        OUTCOMES.name,
+        found[doc_id]["embedding"],
+        rules.NEIGHBOURS + 1,
+        where={"platform": platform},
+        space_id=found[doc_id]["space_id"],  # during an outage it may be another one than that in force
     )
     return [match.doc_id for match in matches if match.doc_id != doc_id][: rules.NEIGHBOURS]

@@ -7,7 +7,7 @@ every request has a deadline.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import chromadb
@@ -21,8 +21,8 @@ from chromadb.config import Settings as ChromaSettings
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.domain.filters import Filter, Group
 from everreach_assets.domain.vectors import Match, MetadataValue, Vector
-from resources import vector_store
-from resources.database import Database
+from resources import spaces, vector_store, vectors_aside
+from resources.database import Connection, Database
 from resources.vector_index import IndexReport
 from resources.vector_store import StoredVector
 
@@ -55,6 +55,7 @@ class ChromaIndex:
         self._port = port
         self._request_seconds = request_seconds
         self._handles: dict[tuple[str, str], Collection] = {}
+        self._in_force: dict[str, str] = {}
 
     @contextlib.contextmanager
     def loading(self, collection: str, space_id: str, incoming: int) -> Iterator[None]:
@@ -87,6 +88,9 @@ class ChromaIndex:
             if batch:
                 if rows := [each.stored for each in batch if each.stored is not None]:
                     _replace(handle, rows)
+                    # A row is in one space: it leaves the one before when it has arrived in this one.
+                    kept = spaces.aside(connection, collection)
+                    self._remove(collection, [each.doc_id for each in rows], except_of={space_id, *kept})
                 if removed := [each.doc_id for each in batch if each.stored is None]:
                     self._remove(collection, removed)
                 vector_store.acknowledge(connection, target, collection, batch)
@@ -121,13 +125,14 @@ class ChromaIndex:
         held = self._ask(collection, space_id, _revisions)
         with self._database.connection() as connection:
             wanted = dict(vector_store.revisions(connection, collection, space_id))
+            aside = vectors_aside.revisions(connection, collection, space_id)  # of a switch to come, or to go back to
         return IndexReport(
             collection,
             self.backend,
             len(wanted),
             missing=sorted(wanted.keys() - held.keys()),
             stale=sorted(doc_id for doc_id in wanted.keys() & held.keys() if held[doc_id] != wanted[doc_id]),
-            extra=sorted(held.keys() - wanted.keys()),
+            extra=sorted(held.keys() - wanted.keys() - aside.keys()),
         )
 
     def mend(self, collection: str, space_id: str) -> int:
@@ -142,13 +147,45 @@ class ChromaIndex:
         return mended + len(report.extra) + self.deliver(collection, space_id)
 
     def rebuild(self, collection: str, space_id: str) -> int:
-        self._ask(collection, space_id, lambda _: self._client.delete_collection(collection))
-        self._handles.clear()
+        self.forget(collection, space_id)
         with self._database.transaction() as connection:
             vector_store.forget_acknowledgements(connection, self.targets[0], collection, space_id)
             vector_store.adopt(connection, self.targets[0], collection, space_id)
         self.deliver(collection, space_id)
         return self._ask(collection, space_id, lambda handle: int(handle.count()))
+
+    def spaces(self, collection: str) -> list[str]:
+        return self._asked(lambda: [_space_of(each) for each in self._of(collection)])
+
+    def put_in_force(self, collection: str, space_id: str) -> None:
+        if self._in_force.get(collection) != space_id:
+            self._asked(lambda: self._take_name(collection, space_id))
+            self._in_force[collection] = space_id
+
+    def prepare(self, collection: str, space_id: str) -> Mapping[str, int]:
+        held = self._ask(collection, space_id, _revisions)
+        with self._database.connection() as connection:
+            wanted = vectors_aside.revisions(connection, collection, space_id)
+        lacking = sorted(doc_id for doc_id, rev in wanted.items() if held.get(doc_id) != rev)
+        for start in range(0, len(lacking), BATCH_ROWS):
+            batch = lacking[start : start + BATCH_ROWS]
+            with self._database.connection() as connection:
+                rows = vectors_aside.rows(connection, collection, space_id, batch)
+            if rows:
+                self._ask(collection, space_id, lambda handle, rows=rows: _replace(handle, rows))  # type: ignore[misc]
+            wanted |= {row.doc_id: row.rev for row in rows}
+        self._ask(collection, space_id, lambda handle: _delete(handle, sorted(held.keys() - wanted.keys())))
+        return wanted
+
+    def forget(self, collection: str, space_id: str) -> None:
+        def delete() -> None:
+            for each in self._of(collection):
+                if _space_of(each) == space_id:
+                    self._client.delete_collection(each.name)
+
+        self._asked(delete)
+        self._handles.clear()
+        self._in_force.clear()
 
     def close(self) -> None:
         """Close the connections to the server; the next request opens them again."""
@@ -168,11 +205,23 @@ class ChromaIndex:
         Raises:
             Unavailable: the server did not answer, or answered that it cannot.
         """
-        try:
+
+        def asked() -> Answer:
             with contextlib.suppress(chromadb.errors.NotFoundError):
                 return request(self._handle(collection, space_id))
             self._handles.clear()
             return request(self._handle(collection, space_id))
+
+        return self._asked(asked)
+
+    def _asked(self, request: Callable[[], Answer]) -> Answer:
+        """What the request answers.
+
+        Raises:
+            Unavailable: as `_ask`.
+        """
+        try:
+            return request()
         except Exception as error:
             # For an answer that is not Chroma's own, a proxy's for one, its client raises a bare Exception.
             if type(error) is Exception or isinstance(error, httpx.HTTPError | chromadb.errors.ChromaError):
@@ -188,36 +237,70 @@ class ChromaIndex:
         return self._handles[collection, space_id]
 
     def _open(self, collection: str, space_id: str) -> Collection:
-        """The collection with the plain name, which is that of the space in force.
-
-        One of another space that has the name is put aside under a name with its space.
-        """
-        present = {each.name: each for each in self._client.list_collections()}
-        plain = present.get(collection)
-        if plain is not None and (plain.metadata or {}).get("space_id") == space_id:
-            return self._get(collection)
-        if plain is not None:
-            self._get(collection).modify(name=f"{collection}.{(plain.metadata or {}).get('space_id', 'unknown')}")
-        if (aside := f"{collection}.{space_id}") in present:
-            self._get(aside).modify(name=collection)
-            return self._get(collection)
-        with self._database.transaction() as connection:  # a new collection holds nothing, whatever was acknowledged
+        """The collection of the space, whatever its name is now; a new one where there is none."""
+        if (found := self._find(collection, space_id)) is not None:
+            return found
+        with self._database.transaction() as connection:
+            _lock_names(connection, collection)  # two at once would make two of them
+            if (found := self._find(collection, space_id)) is not None:
+                return found
+            # A new collection holds nothing, whatever was acknowledged.
             vector_store.forget_acknowledgements(connection, self.targets[0], collection, space_id)
-        return self._client.get_or_create_collection(  # "or": another process may have been faster
-            collection,
-            configuration={"hnsw": HNSW},  # type: ignore[arg-type]
-            metadata={"space_id": space_id},
-            embedding_function=None,  # never code that a server's configuration names (CVE-2026-45829)
-        )
+            is_first = collection not in {each.name for each in self._of(collection)}
+            return self._client.create_collection(
+                collection if is_first else _name_aside(collection, space_id),
+                configuration={"hnsw": HNSW},  # type: ignore[arg-type]
+                metadata={"space_id": space_id},
+                embedding_function=None,  # never code that a server's configuration names (CVE-2026-45829)
+            )
 
-    def _remove(self, collection: str, doc_ids: list[str]) -> None:
-        """Remove the documents from the collection, and from those of its other spaces that were put aside."""
-        for each in self._client.list_collections():
-            if each.name == collection or each.name.startswith(f"{collection}."):
+    def _find(self, collection: str, space_id: str) -> Collection | None:
+        names = [each.name for each in self._of(collection) if _space_of(each) == space_id]
+        return self._get(names[0]) if names else None
+
+    def _take_name(self, collection: str, space_id: str) -> None:
+        """Give the collection of the space the plain name; the one that has it gets a name with its space."""
+        self._handle(collection, space_id)
+        with self._database.transaction() as connection:
+            _lock_names(connection, collection)
+            found = {_space_of(each): each.name for each in self._of(collection)}
+            if found.get(space_id) == collection:
+                return
+            for other, name in found.items():
+                if name == collection:
+                    self._get(name).modify(name=_name_aside(collection, other))
+            if space_id in found:
+                self._get(found[space_id]).modify(name=collection)
+        self._handles.clear()
+
+    def _of(self, collection: str) -> list[Collection]:
+        """The server's collections that hold rows of this one, one for each space."""
+        return [
+            each
+            for each in self._client.list_collections()
+            if each.name == collection or each.name.startswith(f"{collection}.")
+        ]
+
+    def _remove(self, collection: str, doc_ids: list[str], *, except_of: Container[str] = ()) -> None:
+        """Remove the documents from the collections of every space, or of every other."""
+        for each in self._of(collection):
+            if _space_of(each) not in except_of:
                 self._get(each.name).delete(ids=doc_ids)
 
     def _get(self, name: str) -> Collection:
         return self._client.get_collection(name, embedding_function=None)
+
+
+def _space_of(collection: Collection) -> str:
+    return str((collection.metadata or {}).get("space_id", "unknown"))
+
+
+def _name_aside(collection: str, space_id: str) -> str:
+    return f"{collection}.{space_id}"
+
+
+def _lock_names(connection: Connection, collection: str) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"chroma names:{collection}",))
 
 
 def _revisions(handle: Collection) -> dict[str, int]:

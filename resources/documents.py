@@ -25,10 +25,11 @@ VIEWS = {
 }
 
 IS_OTHER_TEXT = sql.SQL(
-    "(stored.doc_id IS NULL OR (stored.text_sha256, stored.space_id, stored.scrubber_version)"
-    " IS DISTINCT FROM (documents.text_sha256, %(space_id)s, %(scrubber_version)s))"
+    "(stored.doc_id IS NULL OR (stored.text_sha256, stored.scrubber_version)"
+    " IS DISTINCT FROM (documents.text_sha256, %(scrubber_version)s))"
 )
-"""The document has no vector, or one of another text, space or scrubber."""
+"""The document has no vector, or one of another text or scrubber. One in another space than the one in force is up to
+date: it waits to be healed (`space_documents.py`), and is not paid for again meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Scope:
     """A collection, and what its vectors must have been made by.
 
     Attributes:
+        space_id: the space in force, or another that is to be filled.
         targets: indexes that the ledger notes changes for, beside the cloud.
     """
 
@@ -88,7 +90,7 @@ def comparison(database: Database) -> Iterator[Connection]:
 def count(connection: Connection, scope: Scope) -> tuple[int, int]:
     """Documents of the collection, and how many of them have yet to be embedded."""
     row = connection.execute(
-        _with_view(
+        with_view(
             scope,
             """
             SELECT count(*), count(*) FILTER (WHERE {is_other_text}) FROM {view} AS documents
@@ -131,7 +133,7 @@ def to_embed(
     """
     with connection.cursor(name="documents_to_embed") as cursor:
         cursor.execute(
-            _with_view(
+            with_view(
                 scope,
                 """
                 SELECT documents.doc_id, documents.text, documents.text_sha256, documents.metadata
@@ -152,7 +154,7 @@ def to_embed(
 
 def refresh_metadata(connection: Connection, scope: Scope) -> int:
     """Replace the metadata of vectors whose text is as it was; answers how many changed. No vector is touched."""
-    return _write_noting(
+    return write_noting(
         connection,
         scope,
         """
@@ -169,9 +171,10 @@ def refresh_metadata(connection: Connection, scope: Scope) -> int:
 def copy_from_content(connection: Connection, scope: Scope) -> int:
     """Give each document that lacks a vector that of the post with its id and text; answers how many.
 
-    An outcome's vector is that of its post's text, so it is copied and never paid for twice.
+    An outcome's vector is that of its post's text, so it is copied, in whatever space that is, and never paid for
+    twice.
     """
-    return _write_noting(
+    return write_noting(
         connection,
         scope,
         """
@@ -182,8 +185,7 @@ def copy_from_content(connection: Connection, scope: Scope) -> int:
         FROM {view} AS documents
         JOIN vector_embeddings AS content
             ON content.collection = %(content)s AND content.doc_id = documents.doc_id
-            AND (content.text_sha256, content.space_id, content.scrubber_version)
-                = (documents.text_sha256, %(space_id)s, %(scrubber_version)s)
+            AND (content.text_sha256, content.scrubber_version) = (documents.text_sha256, %(scrubber_version)s)
         LEFT JOIN vector_embeddings AS stored
             ON stored.collection = %(collection)s AND stored.doc_id = documents.doc_id
         WHERE {is_other_text}
@@ -230,24 +232,25 @@ def delete_outdated(connection: Connection, scope: Scope) -> int:
     )
 
 
-def _write_noting(connection: Connection, scope: Scope, statement: str) -> int:
+def write_noting(connection: Connection, scope: Scope, statement: str) -> int:
     """Run a writing statement that returns `doc_id, rev`, note the changes for each target, answer their number."""
     noting = sql.SQL("WITH changed AS ({statement}), noted AS ({noted}) SELECT count(*) FROM changed").format(
-        statement=_with_view(scope, statement), noted=noted("changed")
+        statement=with_view(scope, statement), noted=noted("changed")
     )
     row = connection.execute(noting, scope.parameters).fetchone()
     return int(row[0]) if row else 0
 
 
 def _delete_noting(connection: Connection, scope: Scope, statement: str) -> int:
-    """As `_write_noting`, of a deletion that returns `text_sha256` too: those texts leave the cache with their rows."""
+    """As `write_noting`, of a deletion that returns `text_sha256` too: those texts leave the cache with their rows."""
     noting = sql.SQL(
         "WITH changed AS ({statement}), noted AS ({noted}) SELECT count(*), array_agg(text_sha256) FROM changed"
-    ).format(statement=_with_view(scope, statement), noted=noted("changed", is_deletion=True))
+    ).format(statement=with_view(scope, statement), noted=noted("changed", is_deletion=True))
     deleted, text_hashes = connection.execute(noting, scope.parameters).fetchone() or (0, None)
     embedding_cache.erase_in(connection, text_hashes or [])
     return int(deleted)
 
 
-def _with_view(scope: Scope, statement: str) -> sql.Composed:
+def with_view(scope: Scope, statement: str) -> sql.Composed:
+    """The statement with `{view}` and `{is_other_text}` of the collection filled in."""
     return sql.SQL(statement).format(view=sql.Identifier(VIEWS[scope.collection]), is_other_text=IS_OTHER_TEXT)

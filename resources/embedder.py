@@ -171,7 +171,9 @@ class Embedder:
         """
         return self._embed(collection, texts, self._chain_of(collection_named(collection)), doc_ids=doc_ids)
 
-    def embed_in(self, collection: str, texts: Sequence[str], space: Space) -> Embedded:
+    def embed_in(
+        self, collection: str, texts: Sequence[str], space: Space, doc_ids: Sequence[str] | None = None
+    ) -> Embedded:
         """As `embed_many`, in that space alone.
 
         Raises:
@@ -181,8 +183,11 @@ class Embedder:
         requests = self._requests_in(space)
         may_be_sent = collection_named(collection).allows(Sink.EMBEDDING_PROVIDER)
         if requests is None or not (may_be_sent or requests in self._local):
-            raise InvalidInput(f"{collection}: no provider that may see it has the space {space}; is its key set?")
-        return self._embed(collection, texts, [requests])
+            raise InvalidInput(
+                f"{collection}: no provider that may see it has the space {space}; set its key again, or change to "
+                "another space by 'everreach embedding migrate'"
+            )
+        return self._embed(collection, texts, [requests], doc_ids=doc_ids)
 
     def embed_query(self, collection: str, text: str) -> EmbeddedText:
         """The vector of a text to search with.

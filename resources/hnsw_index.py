@@ -4,7 +4,7 @@ Partial, because one index over all collections returns too few rows of the smal
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -82,6 +82,19 @@ class HnswIndex:
             _drop(connection, collection, space_id)
             self._build(connection, collection, space_id)
             return vector_store.count(connection, collection, space_id)
+
+    def spaces(self, collection: str) -> list[str]:
+        return []
+
+    def put_in_force(self, collection: str, space_id: str) -> None:
+        """Nothing: an index is found by its space."""
+
+    def prepare(self, collection: str, space_id: str) -> Mapping[str, int]:
+        return {}  # it indexes rows where they stand: those aside come into it with the switch
+
+    def forget(self, collection: str, space_id: str) -> None:
+        with self._database.connection() as connection:
+            _drop(connection, collection, space_id)
 
     def close(self) -> None:
         """Nothing: the connections are the database's."""

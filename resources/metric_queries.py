@@ -16,6 +16,7 @@ import psycopg
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.metric_catalogue import CATALOGUE, OTHER
 from everreach_assets.domain.rebuilds import NEW_OUTCOMES
+from everreach_assets.domain.spaces import leading
 from everreach_assets.domain.sync import may_leave
 from resources import metric_records
 from resources.database import Connection
@@ -168,6 +169,20 @@ QUERIES: tuple[MetricQuery, ...] = (
     ),
     MetricQuery(
         "vectors",
+        "everreach_embedding_heal_pending_rows",
+        """
+        SELECT named.collection, (SELECT count(*) FROM (
+            SELECT FROM embedding_spaces AS other
+            JOIN vector_embeddings AS stored
+                ON stored.collection = named.collection AND stored.space_id = other.space_id
+            WHERE other.space_id <> in_force.space_id AND stored.text_sha256 IS NOT NULL
+            LIMIT 100000) AS counted) AS value
+        FROM unnest(%(collections)s::text[], %(leading)s::text[]) AS named (collection, leading)
+        JOIN collection_spaces AS in_force ON in_force.collection = named.leading
+        """,
+    ),
+    MetricQuery(
+        "vectors",
         "everreach_vector_index_pending_rows",
         """
         SELECT collection, (SELECT count(*) FROM (
@@ -216,6 +231,7 @@ def parameters(settings: Settings) -> dict[str, object]:
         "cloud": CLOUD_TARGET,
         "collections": list(COLLECTIONS),
         "daily_quota": settings.embedding_daily_quota,
+        "leading": [leading(name) for name in COLLECTIONS],
         "index_targets": ["chroma"] if settings.vector_backend == "chroma" else [],
         "new_outcomes": NEW_OUTCOMES,
         "without_quota": [LOCAL, OTHER],

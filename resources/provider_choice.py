@@ -55,20 +55,45 @@ def open_provider_of(settings: Settings, space: Space) -> EmbeddingProvider | No
     Raises:
         InvalidInput: as `open_providers`.
     """
+    provider = _provider_named(settings, space.provider, space.model, space.width)
+    return provider if provider is not None and provider.space == space else None
+
+
+def space_named(settings: Settings, name: str, width: int | None = None) -> Space:
+    """The space of `provider/model`, made with the keys that the settings hold.
+
+    Args:
+        settings: with them.
+        name: such as `openai/text-embedding-3-large`.
+        width: components of the model's vectors, where the model leaves a choice; None: EMBEDDING_WIDTH.
+
+    Raises:
+        InvalidInput: no such provider, or its key is not set.
+    """
+    provider, _, model = name.partition("/")
+    found = _provider_named(settings, provider, model, width or settings.embedding_width) if model else None
+    if found is None or str(found.space) != name:
+        raise InvalidInput(
+            f"there is no provider for {name!r}: there are {LocalHashingProvider.space}, openai/MODEL and voyage/MODEL "
+            "where their keys are set, and the models that EMBEDDING_HTTP_URL and EMBEDDING_LOCAL_MODEL name"
+        )
+    return found.space
+
+
+def _provider_named(settings: Settings, provider: str, model: str, width: int) -> EmbeddingProvider | None:
     of_model: dict[str, object]
-    match space.provider:
+    match provider:
         case "openai" if settings.openai_api_key is not None:
-            of_model = {"embedding_model": space.model, "embedding_width": space.width}
-            provider = _remote(settings.model_copy(update=of_model), "openai")
+            of_model = {"embedding_model": model, "embedding_width": width}
+            return _remote(settings.model_copy(update=of_model), "openai")
         case "voyage" if settings.voyage_api_key is not None:
-            provider = _remote(settings.model_copy(update={"voyage_model": space.model}), "voyage")
+            return _remote(settings.model_copy(update={"voyage_model": model}), "voyage")
         case "http" if settings.embedding_http_url is not None:
-            provider = _remote(settings, "http")
+            return _remote(settings, "http")
         case "local":
-            provider = _local(settings)
+            return LocalHashingProvider() if model == LocalHashingProvider.space.model else _local(settings)
         case _:
             return None
-    return provider if provider is not None and provider.space == space else None
 
 
 def _remote(settings: Settings, name: Literal["local", "openai", "voyage", "http"]) -> EmbeddingProvider | None:

@@ -168,6 +168,9 @@ class Settings(BaseSettings):
     embedding_timeout_seconds: float = Field(30.0, gt=0, description="Limit of one provider call")
     embedding_deadline_seconds: float = Field(120.0, gt=0, description="Limit of one request with its retries")
 
+    embedding_space_kept_days: int = Field(
+        14, ge=0, le=3650, description="How long the vectors of a model are kept after a change to another"
+    )
     pii_name_model: Path | None = Field(
         None, description="Folder of a spaCy pipeline that finds strangers' names; needs the extra `names`"
     )

@@ -9,6 +9,7 @@ from texts (`embedder.py`).
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +28,7 @@ from everreach_assets.domain.vectors import (
     check_documents,
     check_vector,
 )
-from resources import metric_records, vector_store
+from resources import metric_records, space_switch, spaces, vector_store
 from resources.chroma_index import ChromaIndex
 from resources.database import Connection, Database
 from resources.hnsw_index import HnswIndex
@@ -68,19 +69,19 @@ class _Search:
 
 
 class VectorDB:
-    """The vectors of every collection, each in the space that is in force for it.
+    """The vectors of every collection. Each is of the space in force for the collection, unless its writer says which.
 
     Args:
         database: the truth.
         index: who answers searches.
-        space_of: the space in force of a collection, by its name.
+        space_of: the space in force of a collection, by its name; asked each time, because a migration changes it.
     """
 
     def __init__(self, database: Database, index: VectorIndex, space_of: Callable[[str], Space]) -> None:
         self._database = database
         self._index = index
         self._space_of = space_of
-        self._registered: set[str] = set()
+        self._registered: set[Space] = set()
         self._broad_until: dict[str, float] = {}
         self._searches: MetricBuffer[_Search] = MetricBuffer(self._record_searches)
 
@@ -131,7 +132,7 @@ class VectorDB:
         ]
 
     async def get(self, collection: str, doc_id: str) -> dict[str, Any] | None:
-        """One document with its `embedding` and `metadata`, or None."""
+        """One document with its `embedding`, `metadata` and `space_id`, or None."""
         found = await asyncio.to_thread(self.get_many, collection, [doc_id])
         return None if doc_id not in found else {"doc_id": doc_id} | found[doc_id]
 
@@ -176,9 +177,11 @@ class VectorDB:
         """
         space_id = self._open(collection)
         changed = 0
+        others: set[str] = set()
         with self._index.loading(collection, space_id, new):
             for batch in batches:
                 checked = check_documents(batch)
+                others |= self._register({each.space for each in checked if each.space}) - {space_id}
                 for start in range(0, len(checked), WRITE_ROWS):
                     rows = checked[start : start + WRITE_ROWS]
                     with self._database.transaction() as connection:
@@ -186,15 +189,19 @@ class VectorDB:
                         if on_stored:
                             on_stored(connection, written)
                     changed += written
+        # The index last: what it does not take now is stored all the same.
+        self._index.put_in_force(collection, space_id)
+        for other in sorted(others):
+            self._index.deliver(collection, other)
         return changed
 
     def get_many(self, collection: str, doc_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """`embedding` (shape (1536,), float32) and `metadata` of those ids that exist, by id."""
+        """`embedding` (shape (1536,), float32), `metadata` and `space_id` of those ids that exist, by id."""
         collection_named(collection)
         with self._database.connection() as connection:
             found = vector_store.get_many(connection, collection, [check_doc_id(each) for each in doc_ids])
         return {
-            doc_id: {"embedding": stored.embedding, "metadata": dict(stored.metadata)}
+            doc_id: {"embedding": stored.embedding, "metadata": dict(stored.metadata), "space_id": stored.space_id}
             for doc_id, stored in found.items()
         }
 
@@ -229,14 +236,20 @@ class VectorDB:
         query: Sequence[float] | Vector,
         n: int = 10,
         where: Mapping[str, object] | None = None,
+        *,
+        space_id: str | None = None,
     ) -> list[Match]:
-        """`find_similar` without a coroutine."""
+        """`find_similar` without a coroutine.
+
+        Args:
+            space_id: of the space that the query is of, where that is not the one in force; only its vectors are found.
+        """
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MAX_RESULTS:
             raise InvalidInput(f"n: a whole number from 1 to {MAX_RESULTS:,}, got {n!r}")
         vector = check_vector(query, "the query")
         condition = parse_filter(where)
         start = time.perf_counter()
-        matches, fell_back = self._search(collection, self._open(collection), vector, n, condition)
+        matches, fell_back = self._search(collection, space_id or self._open(collection), vector, n, condition)
         self._searches.add(_Search(collection, time.perf_counter() - start, fell_back))
         return matches
 
@@ -279,43 +292,56 @@ class VectorDB:
         return found, len(drawn)
 
     def index_size(self, collection: str) -> int:
-        """How many rows of the collection the index says it holds."""
-        return self._index.size(collection, self._open(collection))
+        """How many rows of the collection the index says it holds, in all spaces that are searched."""
+        return sum(self._index.size(collection, space_id) for space_id in self._space_ids(collection))
 
     def count(self, collection: str) -> int:
         """Vectors of the collection in its space in force."""
-        space_id = self._open(collection)
-        with self._database.connection() as connection:
-            return vector_store.count(connection, collection, space_id)
+        return self._count(collection, self._open(collection))
 
     def deliver(self, collection: str) -> int:
         """Send the index what the ledger says is pending; answers how many rows it took."""
-        return self._index.deliver(collection, self._open(collection))
+        return sum(self._index.deliver(collection, space_id) for space_id in self._space_ids(collection))
 
     def catch_up(self, collection: str) -> int:
         """Deliver, also what was written under another backend; then, if the index holds another number of rows than
         Postgres, mend it. Answers the rows mended."""
-        space_id = self._open(collection)
-        self._index.adopt(collection, space_id)
-        self._index.deliver(collection, space_id)
-        is_whole = self._index.size(collection, space_id) == self.count(collection)
-        return 0 if is_whole else self._index.mend(collection, space_id)
+        self._index.put_in_force(collection, self._open(collection))
+        mended = 0
+        for space_id in self._space_ids(collection):
+            self._index.adopt(collection, space_id)
+            self._index.deliver(collection, space_id)
+            if self._index.size(collection, space_id) != self._count(collection, space_id):
+                mended += self._index.mend(collection, space_id)  # of a space that is aside too, nothing: it compares
+        return mended
 
     def mend_index(self, collection: str) -> int:
         """Send what the index lacks, after comparing the two row by row; answers how many rows were mended."""
-        return self._index.mend(collection, self._open(collection))
+        return sum(self._index.mend(collection, space_id) for space_id in self._space_ids(collection))
 
     def check_index(self, collection: str) -> IndexReport:
         """What the index holds against what it should hold."""
-        return self._index.check(collection, self._open(collection))
+        reports = [self._index.check(collection, space_id) for space_id in self._space_ids(collection)]
+        return functools.reduce(IndexReport.joined, reports)
 
     def rebuild_index(self, collection: str) -> int:
         """Make the index of the collection again from Postgres, without any provider; answers its rows."""
-        return self._index.rebuild(collection, self._open(collection))
+        in_force = self._open(collection)
+        rows = sum(self._index.rebuild(collection, space_id) for space_id in self._space_ids(collection))
+        self._index.put_in_force(collection, in_force)
+        return rows
 
     def loading(self, collection: str, new: int) -> AbstractContextManager[None]:
         """Around statements that write vectors inside Postgres; at its end the index is brought up to date."""
         return self._index.loading(collection, self._open(collection), new)
+
+    def switch(self, collection: str, space: Space, *, keep_days: int) -> int:
+        """Put another space in force; answers how many documents changed to their vector in it (`space_switch.py`)."""
+        return space_switch.switch(self._database, self._index, collection, space, keep_days=keep_days)
+
+    def forget_aside(self, collection: str, space: Space) -> int:
+        """Delete what is aside of the space, and its index; answers how many vectors."""
+        return space_switch.forget_aside(self._database, self._index, collection, space)
 
     def close(self) -> None:
         """Write what was counted, and close the connections to the index; the database closes its own."""
@@ -327,9 +353,18 @@ class VectorDB:
         """Indexes that the ledger notes deliveries for."""
         return self._index.targets
 
-    def space_id(self, collection: str) -> str:
+    def space(self, collection: str) -> Space:
         """The space in force of the collection."""
+        return self._space_of(collection_named(collection).name)
+
+    def space_id(self, collection: str) -> str:
+        """The id of the space in force of the collection."""
         return self._open(collection)
+
+    def held_spaces(self, collection: str) -> list[Space]:
+        """The spaces that the collection has vectors in."""
+        with self._database.connection() as connection:
+            return spaces.held(connection, collection_named(collection).name)
 
     def _search_few(
         self, collection: str, space_id: str, query: Vector, n: int, condition: Filter
@@ -363,12 +398,29 @@ class VectorDB:
 
     def _open(self, collection: str) -> str:
         """The id of the space in force, registered; refuses what is no name of a collection."""
-        space = self._space_of(collection_named(collection).name)
-        if space.space_id not in self._registered:
+        (space_id,) = self._register({self.space(collection)})
+        return space_id
+
+    def _register(self, given: set[Space]) -> set[str]:
+        """The ids of the spaces, each of them noted in Postgres."""
+        for space in given - self._registered:
             with self._database.connection() as connection:
-                vector_store.register_space(connection, space)
-            self._registered.add(space.space_id)
-        return space.space_id
+                spaces.register(connection, space)
+            self._registered.add(space)
+        return {space.space_id for space in given}
+
+    def _space_ids(self, collection: str) -> list[str]:
+        """The spaces that searches look at, the one in force first; also one that only the index still has rows of."""
+        in_force = self._open(collection)
+        with self._database.connection() as connection:
+            held = [space.space_id for space in spaces.held(connection, collection)]
+            aside = spaces.aside(connection, collection)
+        left_over = [each for each in self._index.spaces(collection) if each not in aside]
+        return list(dict.fromkeys([in_force, *held, *left_over]))
+
+    def _count(self, collection: str, space_id: str) -> int:
+        with self._database.connection() as connection:
+            return vector_store.count(connection, collection, space_id)
 
 
 def open_index(settings: Settings, database: Database, *, request_seconds: float = 60.0) -> VectorIndex:

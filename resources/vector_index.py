@@ -3,7 +3,7 @@
 An index holds nothing that is not in Postgres with the same revision: it can be dropped at any time and made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -32,6 +32,18 @@ class IndexReport:
     extra: list[str] = field(default_factory=list)
     fault: str = ""
 
+    def joined(self, other: "IndexReport") -> "IndexReport":
+        """The report of two spaces of a collection together."""
+        return IndexReport(
+            self.collection,
+            self.backend,
+            self.rows + other.rows,
+            missing=sorted([*self.missing, *other.missing]),
+            stale=sorted([*self.stale, *other.stale]),
+            extra=sorted([*self.extra, *other.extra]),
+            fault=self.fault or other.fault,
+        )
+
     @property
     def is_whole(self) -> bool:
         return not (self.missing or self.stale or self.extra or self.fault)
@@ -44,7 +56,7 @@ class IndexReport:
 
 
 class VectorIndex(Protocol):
-    """A search index over the vectors of one space of each collection."""
+    """A search index over the vectors of each collection, apart for each of its spaces."""
 
     backend: str
     targets: Sequence[str]
@@ -71,8 +83,24 @@ class VectorIndex(Protocol):
     def mend(self, collection: str, space_id: str) -> int:
         """Compare as `check` does and send or remove what differs; answers how many rows that were."""
 
+    def rebuild(self, collection: str, space_id: str) -> int:
+        """Drop the index of the space and make it again from Postgres; answers how many rows it holds."""
+
+    def spaces(self, collection: str) -> list[str]:
+        """Ids of the spaces of which the index holds rows apart from Postgres; none for an index inside Postgres."""
+
+    def put_in_force(self, collection: str, space_id: str) -> None:
+        """Let the index of the space be the one that is found under the collection's name."""
+
+    def prepare(self, collection: str, space_id: str) -> Mapping[str, int]:
+        """Bring the index of a space to what is stored of it and aside, before it comes into force.
+
+        Returns:
+            The revision that it now holds of each document, by id; nothing for an index inside Postgres.
+        """
+
+    def forget(self, collection: str, space_id: str) -> None:
+        """Drop the index of a space of which nothing is stored any longer."""
+
     def close(self) -> None:
         """Close the connections to the index."""
-
-    def rebuild(self, collection: str, space_id: str) -> int:
-        """Drop the index of the collection and make it again from Postgres; answers how many rows it holds."""

@@ -14,7 +14,6 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from everreach_assets.domain.filters import Comparison, Filter
-from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.sync import may_leave
 from everreach_assets.domain.vectors import Document, Match, Metadata, Vector
 from resources.database import Connection
@@ -40,12 +39,17 @@ JSONPATH_OPERATORS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 @dataclass(frozen=True)
 class StoredVector:
-    """A row as an index takes it."""
+    """A row as an index takes it.
+
+    Attributes:
+        space_id: of the space that the vector is of; an index is given rows of one space at a time.
+    """
 
     doc_id: str
     rev: int
     embedding: Vector
     metadata: Metadata
+    space_id: str
 
 
 @dataclass(frozen=True)
@@ -70,22 +74,13 @@ def noted(changes: str, *, is_deletion: bool = False) -> sql.Composed:
     return NOTED.format(changes=sql.Identifier(changes), is_deletion=sql.Literal(is_deletion))
 
 
-def register_space(connection: Connection, space: Space) -> None:
-    """Note what the space's id stands for; once is enough."""
-    connection.execute(
-        "INSERT INTO embedding_spaces (space_id, provider, model, width, version) VALUES (%s, %s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (space.space_id, space.provider, space.model, space.width, space.version),
-    )
-
-
 def upsert(
     connection: Connection, collection: str, space_id: str, documents: Sequence[Document], targets: Sequence[str]
 ) -> int:
-    """Write the documents and note what each target now lacks; answers how many changed.
+    """Write the documents, each in its space, and note what each target now lacks; answers how many changed.
 
-    A document that is already stored as it is gets no new revision. One that was purged is left out: an embedding run
-    may have read its text before the purge.
+    `space_id` is that of documents which name none. A document that is already stored as it is gets no new revision.
+    One that was purged is left out: an embedding run may have read its text before the purge.
     """
     ordered = sorted(documents, key=lambda each: each.doc_id)
     statement = sql.SQL(
@@ -93,10 +88,10 @@ def upsert(
         WITH changed AS (
             INSERT INTO vector_embeddings AS stored
                 (collection, doc_id, embedding, metadata, space_id, text_sha256, scrubber_version)
-            SELECT %(collection)s, doc_id, embedding, metadata, %(space_id)s, text_sha256, scrubber_version
+            SELECT %(collection)s, doc_id, embedding, metadata, space_id, text_sha256, scrubber_version
             FROM unnest(%(doc_ids)b::text[], %(embeddings)b::vector[], %(metadata)b::jsonb[],
-                        %(hashes)b::bytea[], %(scrubbers)b::text[])
-                AS given (doc_id, embedding, metadata, text_sha256, scrubber_version)
+                        %(spaces)b::text[], %(hashes)b::bytea[], %(scrubbers)b::text[])
+                AS given (doc_id, embedding, metadata, space_id, text_sha256, scrubber_version)
             WHERE NOT EXISTS (
                 SELECT FROM retention_tombstones AS purged
                 WHERE purged.collection = %(collection)s AND purged.doc_id = given.doc_id)
@@ -117,7 +112,7 @@ def upsert(
         statement,
         {
             "collection": collection,
-            "space_id": space_id,
+            "spaces": [each.space.space_id if each.space else space_id for each in ordered],
             "doc_ids": [each.doc_id for each in ordered],
             "embeddings": [each.embedding for each in ordered],
             "metadata": [Jsonb(dict(each.metadata)) for each in ordered],
@@ -167,7 +162,8 @@ def _delete(
 def get_many(connection: Connection, collection: str, doc_ids: Sequence[str]) -> dict[str, StoredVector]:
     """The rows of those ids that exist, by id."""
     rows = connection.execute(
-        "SELECT doc_id, rev, embedding, metadata FROM vector_embeddings WHERE collection = %s AND doc_id = ANY(%s)",
+        "SELECT doc_id, rev, embedding, metadata, space_id FROM vector_embeddings"
+        " WHERE collection = %s AND doc_id = ANY(%s)",
         (collection, list(doc_ids)),
         binary=True,
     )
@@ -301,7 +297,9 @@ def pending_deliveries(
         binary=True,
     )
     return [
-        PendingDelivery(doc_id, rev, None if stored_rev is None else _stored((doc_id, stored_rev, embedding, metadata)))
+        PendingDelivery(
+            doc_id, rev, None if stored_rev is None else _stored((doc_id, stored_rev, embedding, metadata, space_id))
+        )
         for doc_id, rev, stored_rev, embedding, metadata in rows
     ]
 
@@ -428,6 +426,6 @@ def _comparison(where: Comparison, parameters: dict[str, object]) -> sql.Composa
             )
 
 
-def _stored(row: tuple[str, int, pgvector.Vector, Metadata]) -> StoredVector:
-    doc_id, rev, embedding, metadata = row
-    return StoredVector(doc_id, rev, embedding.to_numpy(), metadata)
+def _stored(row: tuple[str, int, pgvector.Vector, Metadata, str]) -> StoredVector:
+    doc_id, rev, embedding, metadata, space_id = row
+    return StoredVector(doc_id, rev, embedding.to_numpy(), metadata, space_id)

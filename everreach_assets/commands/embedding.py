@@ -2,13 +2,14 @@
 
 import click
 
+from everreach_assets.commands.embedding_spaces import SPACE_COMMANDS
 from everreach_assets.commands.shared import open_database, read_settings
 from everreach_assets.domain.collections import COLLECTIONS
 
 
 @click.group()
 def embedding() -> None:
-    """Costs, quota and cache of the embedding providers, and what they have no vector for."""
+    """The embedding providers: costs, quota, cache, texts without a vector; spaces, healing, changing the model."""
 
 
 @embedding.command()
@@ -87,3 +88,7 @@ def dead_letters(collection: str | None, n: int, retry: bool) -> None:
         click.echo("There are none.")
     if retry:
         click.echo(f"The next run asks for {forgotten:,} of them again.")
+
+
+for command in SPACE_COMMANDS:
+    embedding.add_command(command)

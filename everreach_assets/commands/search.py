@@ -13,10 +13,14 @@ from everreach_assets.domain.errors import InvalidInput
 @click.option("-n", default=5, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
 @click.option("--where", help='Filter on metadata, in JSON: \'{"platform": "x", "score": {"$gt": 1}}\'.')
 def search(text: str, collection: str, n: int, where: str | None) -> None:
-    """The documents most similar to TEXT, nearest first, with their metadata and the beginning of their text."""
+    """The documents most similar to TEXT, nearest first, with their metadata and the beginning of their text.
+
+    Where no provider can be asked, documents are ranked by their words: they have no similarity, and it is said.
+    """
     import json
 
     from everreach_assets.memory import open_memory
+    from everreach_assets.search import search_text
     from resources import documents
 
     try:
@@ -24,14 +28,24 @@ def search(text: str, collection: str, n: int, where: str | None) -> None:
     except json.JSONDecodeError as error:
         raise InvalidInput(f"--where is no JSON: {error}") from None
     with open_memory(read_settings()) as memory:
-        query = memory.embedder.embed_query(collection, text)
-        matches = memory.vector_db.search(collection, query.vector, n, condition)
+        result = search_text(
+            collection,
+            text,
+            n,
+            condition,
+            database=memory.database,
+            embedder=memory.embedder,
+            vector_db=memory.vector_db,
+        )
         with memory.database.connection() as connection:
-            texts = documents.texts(connection, collection, [match.doc_id for match in matches])
+            texts = documents.texts(connection, collection, [each.doc_id for each in result.found])
         excerpts = {doc_id: memory.embedder.excerpt(collection, found) for doc_id, found in texts.items()}
-    for match in matches:
-        click.echo(f"{1 - match.distance:.3f}  {match.doc_id}  {json.dumps(dict(match.metadata), ensure_ascii=False)}")
-        if excerpt := excerpts.get(match.doc_id):
+    for each in result.found:
+        similarity = "words" if each.similarity is None else f"{each.similarity:.3f}"
+        click.echo(f"{similarity}  {each.doc_id}  {json.dumps(dict(each.metadata), ensure_ascii=False)}")
+        if excerpt := excerpts.get(each.doc_id):
             click.echo(f"       {excerpt}")
-    if not matches:
+    if result.is_degraded:
+        click.echo(f"{', '.join(result.by_text)} cannot be asked now: its documents are ranked by their words.")
+    if not result.found:
         click.echo(f"Nothing in {collection} matches.")

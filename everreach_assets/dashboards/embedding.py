@@ -226,7 +226,7 @@ def _index() -> list[Panel]:
         ),
         bars(
             "Vector Fallbacks",
-            "Searches that Postgres answered, because the index could not, in the hour before.",
+            "Searches that Postgres answered, because index or provider could not, in the hour before.",
             "short",
             Query(increase("everreach_vector_fallback_total", HOUR, "reason"), "{{reason}}"),
         ),
@@ -244,6 +244,21 @@ def _index() -> list[Panel]:
             "Rows of Postgres that the index has not acknowledged.",
             "short",
             Query(total("everreach_vector_index_pending_rows", "collection"), "{{collection}}"),
+        ),
+        graph(
+            "Vectors waiting to be healed",
+            "Made by a backup during an outage, or left by a change of the model.",
+            "short",
+            Query(total("everreach_embedding_heal_pending_rows", "collection"), "{{collection}}"),
+        ),
+        graph(
+            "Vectors by space",
+            "What made the vectors that searches look at; of each collection one space is in force.",
+            "short",
+            Query(
+                f"sum by (collection, provider, model) ({series('everreach_embedding_space_rows')})",
+                "{{collection}} {{provider}}/{{model}}",
+            ),
         ),
         bars(
             "Redactions",

@@ -4,6 +4,7 @@ The rules are the narrower of Chroma's and Postgres's, so that both backends tak
 What does not belong here: how they are stored or searched.
 """
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput, InvalidVector
+from everreach_assets.domain.spaces import Space
 
 WIDTH = 1536
 """Components of every stored vector."""
@@ -41,6 +43,7 @@ class Document:
         embedding: shape (1536,), float32, finite, not zero.
         text_sha256: hash of the text before scrubbing; None where the caller brought a vector of its own.
         scrubber_version: of the scrubber that the text went through; None as above.
+        space: what made the vector; None: the space in force of the collection.
     """
 
     doc_id: str
@@ -48,6 +51,7 @@ class Document:
     metadata: Metadata
     text_sha256: bytes | None = None
     scrubber_version: str | None = None
+    space: Space | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +130,10 @@ def check_documents(documents: Sequence[Document]) -> list[Document]:
     if repeated:
         raise InvalidInput(f"document id {repeated[0]!r} stands more than once in the batch ({len(repeated)} such ids)")
     return [
-        Document(
-            each.doc_id,
-            check_vector(each.embedding, f"document {each.doc_id!r}"),
-            check_metadata(each.metadata, f"document {each.doc_id!r}"),
-            each.text_sha256,
-            each.scrubber_version,
+        dataclasses.replace(
+            each,
+            embedding=check_vector(each.embedding, f"document {each.doc_id!r}"),
+            metadata=check_metadata(each.metadata, f"document {each.doc_id!r}"),
         )
         for each in documents
     ]

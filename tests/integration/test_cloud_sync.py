@@ -1016,7 +1016,9 @@ class Recording(Troubled):
 def run_machine(database: Database, kind: str, url: str, chroma: tuple[str, int], examples: int) -> None:
     def reset() -> None:
         with database.connection() as connection:
-            connection.execute("TRUNCATE vector_embeddings, vector_deliveries, clouds, cloud_collections")
+            connection.execute(
+                "TRUNCATE vector_embeddings, vectors_aside, vector_deliveries, clouds, cloud_collections"
+            )
         _empty(kind, url, chroma)
 
     class Machine(CloudFollowsTruth):

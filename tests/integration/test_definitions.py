@@ -84,6 +84,28 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         None,
     ),
     "retention/purges": (["retention/plans"], "retention", {"python", "postgres", "chroma"}, None),
+    "spaces/heal_embeddings": (
+        [
+            "vectors/content_embeddings",
+            "vectors/lesson_embeddings",
+            "vectors/outcome_embeddings",
+            "vectors/prospect_embeddings",
+        ],
+        "spaces",
+        {"postgres", "chroma"},
+        None,
+    ),
+    "spaces/migration_shards": (
+        [
+            "vectors/content_embeddings",
+            "vectors/lesson_embeddings",
+            "vectors/outcome_embeddings",
+            "vectors/prospect_embeddings",
+        ],
+        "spaces",
+        {"postgres"},
+        None,
+    ),
     "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
     "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
     "vectors/outcome_embeddings": (
@@ -98,7 +120,7 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
 
 JOBS = {
     "cloud_sync_job": {f"cloud/{name}" for name in SYNCED},
-    "memory_refresh_job": {name for name in GRAPH if not name.startswith(("cloud/", "retention/"))}
+    "memory_refresh_job": {name for name in GRAPH if not name.startswith(("cloud/", "retention/", "spaces/"))}
     - {"feedback/strategies"},
     "strategy_rebuild_job": {
         "feedback/outcome_classifications",
@@ -107,6 +129,8 @@ JOBS = {
         "vectors/outcome_embeddings",
     },
     "retention_job": {"retention/plans", "retention/purges"},
+    "heal_embeddings_job": {"spaces/heal_embeddings"},
+    "embedding_migration_job": {"spaces/migration_shards"},
 }
 
 
@@ -133,13 +157,18 @@ def test_every_asset_has_an_owner_and_says_what_its_rows_are(definitions: dg.Def
         assert (spec.description or "").startswith("One row is "), spec.key
 
 
-def test_strategies_are_partitioned_by_platform_and_nothing_else_is(definitions: dg.Definitions) -> None:
+def test_strategies_are_partitioned_by_platform_migrations_by_shard_and_nothing_else_is(
+    definitions: dg.Definitions,
+) -> None:
     partitioned = {
         spec.key.to_user_string(): spec.partitions_def
         for spec in definitions.resolve_all_asset_specs()
         if spec.partitions_def is not None
     }
-    assert partitioned == {"feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms")}
+    assert partitioned == {
+        "feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms"),
+        "spaces/migration_shards": dg.StaticPartitionsDefinition([f"{shard:02d}" for shard in range(16)]),
+    }
 
 
 def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
@@ -169,6 +198,8 @@ def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.
             "memory_refresh_schedule",
             "strategy_refresh_schedule",
             "retention_schedule",
+            "heal_embeddings_schedule",
+            "embedding_migration_schedule",
         )
     }
     assert {name: (each.cron_schedule, each.job_name) for name, each in schedules.items()} == {
@@ -177,6 +208,8 @@ def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.
         "memory_refresh_schedule": ("7 * * * *", "memory_refresh_job"),
         "strategy_refresh_schedule": ("37 3 * * 1", "strategy_rebuild_job"),
         "retention_schedule": ("23 4 * * *", "retention_job"),
+        "heal_embeddings_schedule": ("11-59/15 * * * *", "heal_embeddings_job"),
+        "embedding_migration_schedule": ("41 * * * *", "embedding_migration_job"),
     }
     assert {each.default_status for each in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
     assert {each.execution_timezone or "UTC" for each in schedules.values()} == {"UTC"}

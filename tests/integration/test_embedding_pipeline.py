@@ -233,18 +233,6 @@ def test_personal_data_is_counted_and_not_embedded(in_postgres: Memory) -> None:
     assert "Write to [EMAIL] or call [PHONE] today" in in_postgres.provider.texts
 
 
-def test_another_model_embeds_everything_again_in_its_own_space(memory: Memory) -> None:
-    memory.embed()
-    old_space = memory.vector_db.space_id(CONTENT.name)
-    memory.embedder = Embedder()
-    memory.vector_db = VectorDB(memory.database, memory.vector_db._index, memory.embedder.space_of)
-    report = memory.embed()
-    assert (report.embedded, report.vectors, report.unchanged) == (POSTS, POSTS, 0)
-    assert {row[-1] for row in memory.stored().values()} == {LocalHashingProvider.space.space_id}
-    assert old_space != LocalHashingProvider.space.space_id
-    assert memory.is_whole()
-
-
 def test_prospects_and_lessons_are_embedded_too(in_postgres: Memory) -> None:
     in_postgres.run(
         "INSERT INTO prospects (prospect_id, name, email, job_title, notes, text_sha256) VALUES"

@@ -527,7 +527,7 @@ def test_index_truth_and_model_agree_after_any_order_of_work(
 
     def reset() -> None:
         with database.connection() as connection:
-            connection.execute("TRUNCATE vector_embeddings, vector_deliveries")
+            connection.execute("TRUNCATE vector_embeddings, vectors_aside, vector_deliveries")
         for each in chroma.list_collections():
             chroma.delete_collection(each.name)
 

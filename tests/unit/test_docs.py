@@ -70,7 +70,7 @@ def fault_of(arguments: list[str]) -> str:
     if unknown and not command.context_settings.get("ignore_unknown_options"):  # those are another program's
         return f"{unknown[0]!r} is no option of {command.name}"
     choices = [each.type for each in command.params if isinstance(each, click.Argument)][:1]
-    if rest and choices and isinstance(choices[0], click.Choice):
+    if rest and not rest[0].startswith("-") and choices and isinstance(choices[0], click.Choice):
         wrong = set(rest[0].split("|")) - set(choices[0].choices)
         return f"{wrong} is no choice of {command.name}" if wrong else ""
     return ""
