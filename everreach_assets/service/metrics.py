@@ -12,6 +12,7 @@ import datetime as dt
 import importlib.metadata
 import itertools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,9 @@ CONNECTIONS = 2
 """Scrapes at a time, each on a connection of its own; a third one waits for its turn."""
 
 WAIT_SECONDS = 5.0
+METRIC_NAME = re.compile(r"[a-z_]{1,80}")
+"""What an answer repeats of a name that is none of ours; anything else may be somebody's data."""
+
 QUOTA_PROVIDERS = ("openai", "voyage")  # the local one costs nothing and has no quota
 
 logger = logging.getLogger(__name__)
@@ -218,7 +222,8 @@ def _parsed_record(given: object, place: str) -> Record:
         raise InvalidInput(f'{place}: it is {{"metric": "...", "labels": {{...}}, "value": 1}}')
     metric, labels, value = given.get("metric"), given.get("labels", {}), given.get("value")
     if not isinstance(metric, str) or metric not in CATALOGUE:
-        raise InvalidInput(f"{place}: {str(metric)[:80]!a}: there is no such metric")
+        shown = f"{metric!r}: " if isinstance(metric, str) and METRIC_NAME.fullmatch(metric) else ""
+        raise InvalidInput(f"{place}: {shown}there is no such metric")
     if not isinstance(labels, dict) or not all(isinstance(each, str) for each in labels.values()):
         raise InvalidInput(f"{place}: {metric}: labels is an object of texts")
     if CATALOGUE[metric].type == "histogram" and isinstance(value, list) and value and all(map(_is_number, value)):
