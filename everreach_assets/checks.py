@@ -6,10 +6,10 @@ from everreach_assets.cloud_parity import compare
 from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
 from resources import outcomes as outcome_rows
-from resources import retention as retention_rows
 from resources import strategies as strategy_rows
 from resources.cloud_store import Cloud
 from resources.database import Database
+from resources.retention import purges as retention_purges
 from resources.vector_db import VectorDB
 
 
@@ -33,7 +33,7 @@ def every_strategy_cites_its_outcomes(database: dg.ResourceParam[Database]) -> d
 def every_purged_document_is_gone(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """No document that was purged, and not restored, has a vector of its text."""
     with database.connection() as connection:
-        stored = retention_rows.purged_documents_that_are_stored(connection)
+        stored = retention_purges.purged_documents_that_are_stored(connection)
     return dg.AssetCheckResult(passed=stored == 0, metadata={"purged_documents_that_are_stored": stored})
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from everreach_assets.domain.strategies import Claim
-from resources.retention import Ages
+from resources.retention.plans import Ages
 
 MOST_CLAIMS = 15
 AGE_STEPS = 50

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategies import Claim
-from resources.retention import Receipt
+from resources.retention.receipts import Receipt
 
 VERDICTS: tuple[Verdict, ...] = ("expired", "held", "cited", "pending_outcome", "young", "unknown_age", "future")
 LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data")

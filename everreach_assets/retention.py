@@ -1,11 +1,10 @@
 """Retention: plan what has expired, purge a plan, restore from an archive.
 
 What belongs here: the order of the steps. A purge is plan, guards, archive, verify, delete in chunks, receipt; killed
-anywhere, the same call goes on from there. What does not: which documents expire (`resources/retention.py`), the policy
-and the guards (`domain/retention.py`), the files (`resources/archives.py`).
+anywhere, the same call goes on from there. What does not: which documents expire (`resources/retention/plans.py`), the
+policy and the guards (`domain/retention.py`), the files (`resources/archives.py`).
 """
 
-import contextlib
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everreach_assets.domain.collections import COLLECTIONS
-from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.errors import InvalidInput, Refused
 from everreach_assets.domain.retention import (
     PLAN_MAX_AGE,
     PlanItem,
@@ -24,15 +23,20 @@ from everreach_assets.domain.retention import (
     read_policy,
 )
 from resources import archives
-from resources import retention as rows
 from resources.database import Connection, Database
-from resources.retention import Ages, Plan, Receipt
+from resources.retention import clock, measures, plans, purges, receipts, restores
+from resources.retention.plans import Ages, Plan
+from resources.retention.receipts import Receipt
 from resources.vector_db import VectorDB
 
 DEFAULT_POLICY_FILE = Path(__file__).with_name("retention.yaml")
 
 CHUNK_DOCUMENTS = 500
 """Writers of vectors wait while a chunk is deleted: some tens of milliseconds."""
+
+WAIT_SECONDS = 60
+"""How long a chunk waits for writers of vectors, who wait behind it. The building of an index may take longer; then the
+purge says so, and is run again."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,15 @@ class RetentionRules:
     Attributes:
         archives: the folder of the archives.
         may_purge: the kill switch: False refuses every purge.
+        chunk_documents: so many are deleted in one transaction.
+        wait_seconds: how long a chunk waits for writers of vectors.
     """
 
     policy: RetentionPolicy
     archives: Path
     may_purge: bool = True
+    chunk_documents: int = CHUNK_DOCUMENTS
+    wait_seconds: int = WAIT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -103,20 +111,20 @@ def load_policy(path: Path | None) -> RetentionPolicy:
 def make_plan(policy: RetentionPolicy, *, database: Database) -> Plan:
     """Store what the policy would purge now; nothing is purged."""
     with database.transaction() as connection:
-        plan = rows.begin_plan(connection, policy)
-        return rows.finish_plan(connection, plan, plan_hash(policy.version, rows.items(connection, plan.plan_id)))
+        plan = plans.begin(connection, policy)
+        return plans.finish(connection, plan, plan_hash(policy.version, plans.items(connection, plan.plan_id)))
 
 
 def planned_items(plan: Plan, limit: int, *, database: Database) -> list[PlanItem]:
     """The first documents of the plan in each collection."""
     with database.connection() as connection:
-        return rows.items(connection, plan.plan_id, limit)
+        return plans.items(connection, plan.plan_id, limit)
 
 
 def known_ages(policy: RetentionPolicy, *, database: Database) -> dict[str, Ages]:
     """How old the documents of each collection are, and how old they may become."""
     with database.connection() as connection:
-        return {name: rows.ages(connection, policy, name) for name in COLLECTIONS}
+        return {name: plans.ages(connection, policy, name) for name in COLLECTIONS}
 
 
 def purge(
@@ -148,32 +156,32 @@ def purge(
         plan = _plan(connection, rules.policy, approved_plan_hash)
         if dry_run:
             purged = {
-                each.collection: len(rows.eligible(connection, rules.policy, plan, each.collection))
+                each.collection: len(purges.eligible(connection, rules.policy, plan, each.collection))
                 for each in plan.counts
             }
             reason = "" if approved_plan_hash else approval_reason(plan.counts)
             return PurgeReport(plan, purged, plan.documents - sum(purged.values()), True, reason, ())
     if not rules.may_purge:
         raise Refused("purges are switched off (EVERREACH_DESTRUCTIVE=0); set it to 1 to allow them")
-    with _alone(database) as connection:
-        is_done = {each.collection for each in rows.receipts(connection, plan.plan_id) if each.ended_at is not None}
+    with database.connection() as connection, purges.alone(connection):
+        is_done = {each.collection for each in receipts.of_plan(connection, plan.plan_id) if each.ended_at is not None}
         if not all(each.collection in is_done for each in plan.counts if each["expired"]):
             _refuse_unless_safe(connection, plan, is_approved=bool(approved_plan_hash))
         archives.remove_partial(rules.archives)
-        for receipt in rows.broken_off(connection, plan):
-            rows.close_receipt(connection, receipt)
+        for receipt in receipts.broken_off(connection, plan):
+            receipts.end(connection, receipt)
         for counts in plan.counts:
             if counts["expired"] and counts.collection not in is_done:
                 _purge_collection(
                     connection, rules, plan, counts.collection, bool(approved_plan_hash), vector_db.targets
                 )
         _remove_old_archives(connection, rules)
-        rows.note_success(connection)
-        receipts = rows.receipts(connection, plan.plan_id)
-    for receipt in receipts:
+        measures.note_success(connection)
+        written = receipts.of_plan(connection, plan.plan_id)
+    for receipt in written:
         vector_db.deliver(receipt.collection)
-    purged = {receipt.collection: receipt.purged for receipt in receipts}
-    return PurgeReport(plan, purged, plan.documents - sum(purged.values()), False, "", receipts)
+    purged = {receipt.collection: receipt.purged for receipt in written}
+    return PurgeReport(plan, purged, plan.documents - sum(purged.values()), False, "", written)
 
 
 def restore(
@@ -186,36 +194,42 @@ def restore(
         Refused: the archive is not what was written.
         Unavailable: the index did not answer, after the restore; the next run tells it.
     """
-    with _alone(database) as connection:
-        receipt = rows.receipt_of_archive(connection, path.name)
+    with database.connection() as connection, purges.alone(connection):
+        receipt = receipts.of_archive(connection, path.name)
         if receipt is None or receipt.archive_sha256 is None:
             raise InvalidInput(f"archive {path.name}: this database has no receipt of a purge into it")
         archive = archives.verify(path, receipt.archive_sha256)
         wanted = set(archive.doc_ids if doc_ids is None else doc_ids)
         if unknown := sorted(wanted - set(archive.doc_ids)):
             raise InvalidInput(f"archive {path.name} does not hold {unknown[0]!r} ({len(unknown)} such ids)")
-        targets = rows.known_targets(connection, receipt.collection, vector_db.targets)
+        targets = purges.known_targets(connection, receipt.collection, vector_db.targets)
         restored: list[str] = []
         lines = zip(archive.doc_ids, archives.read(path), strict=True)
         chosen = ((doc_id, line) for doc_id, line in lines if doc_id in wanted)
         while chunk := dict(itertools.islice(chosen, CHUNK_DOCUMENTS)):
             embeddings = {doc_id: vector for doc_id, line in chunk.items() if (vector := archives.embedding(line))}
             with connection.transaction():
-                restored += rows.restore(
-                    connection, receipt, chunk, embeddings, targets=targets, restored_by=restored_by
+                restored += restores.restore(
+                    connection,
+                    receipt,
+                    chunk,
+                    embeddings,
+                    targets=targets,
+                    restored_by=restored_by,
+                    wait_seconds=WAIT_SECONDS,
                 )
     vector_db.deliver(receipt.collection)
     return RestoreReport(receipt.collection, restored, len(wanted) - len(restored))
 
 
 def _plan(connection: Connection, policy: RetentionPolicy, approved_plan_hash: str) -> Plan:
-    plan = rows.find_plan(connection, approved_plan_hash or None)
+    plan = plans.find(connection, approved_plan_hash or None)
     if plan is None:
         named = f"with the hash {approved_plan_hash[:80]!a}" if approved_plan_hash else "yet"
         raise InvalidInput(f"there is no plan {named}; 'everreach retention plan' makes one and prints its hash")
     if plan.policy_version != policy.version:
         raise Refused(f"plan {plan.plan_hash[:12]} was made under another policy; make a new plan")
-    age = rows.now(connection) - plan.created_at
+    age = clock.now(connection) - plan.created_at
     if not dt.timedelta(0) <= age <= PLAN_MAX_AGE:
         raise Refused(
             f"plan {plan.plan_hash[:12]} was made at {plan.created_at:%Y-%m-%d %H:%M} UTC: a plan may be carried out "
@@ -231,7 +245,7 @@ def _refuse_unless_safe(connection: Connection, plan: Plan, *, is_approved: bool
     approve = f"look at it with 'everreach retention plan', and approve of it by its hash: {plan.plan_hash}"
     if reason := approval_reason(plan.counts):
         raise Refused(f"plan {plan.plan_hash[:12]} needs approval: {reason}; {approve}")
-    fault = clock_fault(rows.now(connection), rows.clock_readings(connection), rows.last_purge_at(connection))
+    fault = clock_fault(clock.now(connection), clock.readings(connection), receipts.last_purge_at(connection))
     if fault:
         raise Refused(
             f"the database's clock cannot be trusted with a purge: {fault}. If it is right, the plan of tomorrow is "
@@ -248,14 +262,14 @@ def _purge_collection(
     indexes: Sequence[str],
 ) -> None:
     name = f"{plan.created_at:%Y%m%dT%H%M%SZ}-{plan.plan_hash[:12]}-{plan.plan_id}-{collection}.jsonl.gz"
-    receipt = rows.open_receipt(connection, plan, collection, archive=name, is_approved=is_approved)
+    receipt = receipts.begin(connection, plan, collection, archive=name, is_approved=is_approved)
     path = rules.archives / receipt.archive
     if receipt.purged:
         archive = archives.verify(path, receipt.archive_sha256)
     else:  # whatever a killed purge has left there, nothing rests on it yet
         archive = archives.write(
             path,
-            _lines(connection, rules.policy, plan, collection),
+            _lines(connection, rules, plan, collection),
             {
                 "collection": collection,
                 "plan_hash": plan.plan_hash,
@@ -263,42 +277,25 @@ def _purge_collection(
                 "planned_at": plan.created_at.isoformat(),
             },
         )
-        rows.note_archive(connection, receipt, sha256=archive.sha256, rows=len(archive.doc_ids))
-    targets = rows.known_targets(connection, collection, indexes)
-    for start in range(0, len(archive.doc_ids), CHUNK_DOCUMENTS):
-        chunk = archive.doc_ids[start : start + CHUNK_DOCUMENTS]
+        receipts.note_archive(connection, receipt, sha256=archive.sha256, rows=len(archive.doc_ids))
+    targets = purges.known_targets(connection, collection, indexes)
+    for start in range(0, len(archive.doc_ids), rules.chunk_documents):
+        chunk = archive.doc_ids[start : start + rules.chunk_documents]
         with connection.transaction():
-            rows.delete_expired(connection, rules.policy, plan, receipt, chunk, targets)
+            purges.delete_expired(connection, rules.policy, plan, receipt, chunk, targets, rules.wait_seconds)
     with connection.transaction():
-        overdue = len(rows.eligible(connection, rules.policy, plan, collection))
-        rows.close_receipt(connection, receipt, overdue)
+        overdue = len(purges.eligible(connection, rules.policy, plan, collection))
+        receipts.end(connection, receipt, overdue)
 
 
-def _lines(connection: Connection, policy: RetentionPolicy, plan: Plan, collection: str) -> Iterator[str]:
-    doc_ids = rows.eligible(connection, policy, plan, collection)
-    for start in range(0, len(doc_ids), CHUNK_DOCUMENTS):
-        chunk = doc_ids[start : start + CHUNK_DOCUMENTS]
-        yield from rows.archive_lines(connection, policy, plan, collection, chunk)
+def _lines(connection: Connection, rules: RetentionRules, plan: Plan, collection: str) -> Iterator[str]:
+    doc_ids = purges.eligible(connection, rules.policy, plan, collection)
+    for start in range(0, len(doc_ids), rules.chunk_documents):
+        chunk = doc_ids[start : start + rules.chunk_documents]
+        yield from purges.archive_lines(connection, rules.policy, plan, collection, chunk)
 
 
 def _remove_old_archives(connection: Connection, rules: RetentionRules) -> None:
-    for receipt in rows.archives_to_remove(connection, dt.timedelta(days=rules.policy.archive_days)):
+    for receipt in receipts.archives_to_remove(connection, dt.timedelta(days=rules.policy.archive_days)):
         archives.remove(rules.archives / receipt.archive)
-        rows.note_archive_removed(connection, receipt)
-
-
-@contextlib.contextmanager
-def _alone(database: Database) -> Iterator[Connection]:
-    """A connection while no other purge or restore runs; a killed one's lock ends with its session.
-
-    Raises:
-        Unavailable: another one runs.
-    """
-    with database.connection() as connection:
-        if not rows.only_purger(connection):
-            raise Unavailable("another purge or restore is running; run the same again when it has ended")
-        try:
-            yield connection
-        finally:
-            if not connection.closed:
-                rows.let_others_purge(connection)
+        receipts.note_archive_removed(connection, receipt)

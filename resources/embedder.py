@@ -19,7 +19,7 @@ from everreach_assets.domain.collections import (
     Sink,
     collection_named,
 )
-from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
@@ -74,6 +74,7 @@ class Embedder:
 
     Args:
         provider: for the collections that may reach one.
+        backup: embeds for them, in its own space, what the provider cannot.
         known_names: of people, to be scrubbed wherever they stand.
         on_call: is told of the calls of the local provider that embeds what no other may see.
         on_close: writes what `on_call` still holds.
@@ -86,12 +87,14 @@ class Embedder:
         provider: EmbeddingProvider | None = None,
         known_names: Iterable[str] = (),
         *,
+        backup: EmbeddingProvider | None = None,
         on_call: CallLog | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self._on_close = on_close
         self._local = LocalHashingProvider(on_call)
         self._provider = provider or self._local
+        self._backup = backup
         names = list(known_names)
         self._scrubber = Scrubber(names)
         self._prospect_scrubber = Scrubber(names, handles_are_personal=True)
@@ -101,12 +104,24 @@ class Embedder:
         if self._on_close:
             self._on_close()
 
-    def _provider_for(self, collection: Collection) -> EmbeddingProvider:
-        return self._provider if collection.allows(Sink.EMBEDDING_PROVIDER) else self._local
+    def _providers_of(self, collection: Collection) -> list[EmbeddingProvider]:
+        """Who may see the collection, the one in force first."""
+        if not collection.allows(Sink.EMBEDDING_PROVIDER):
+            return [self._local]
+        return [self._provider] if self._backup is None else [self._provider, self._backup]
 
     def space_of(self, collection: str) -> Space:
         """The space in force of the collection: that of the provider which may see it."""
-        return self._provider_for(collection_named(collection)).space
+        return self.spaces_of(collection)[0]
+
+    def spaces_of(self, collection: str) -> list[Space]:
+        """The spaces that the collection may have vectors in: the one in force, then that of the backup."""
+        return [each.space for each in self._providers_of(collection_named(collection))]
+
+    def can_ask(self, space: Space) -> bool:
+        """Whether the provider of the space is worth asking now: it answers, or it is time to see whether it does."""
+        providers = {each.space: each for each in (self._provider, self._backup, self._local) if each is not None}
+        return space in providers
 
     def scrub(self, collection: str, text: str) -> ScrubbedText:
         """The text without personal data. An @handle is personal in a prospect's text, and content in a post."""
@@ -119,16 +134,36 @@ class Embedder:
         return " ".join(scrubbed.text.split())[:EXCERPT_CHARACTERS] if scrubbed else ""
 
     def embed_many(self, collection: str, texts: Sequence[str]) -> Embedded:
-        """Scrub the texts and embed what is left.
+        """Scrub the texts and embed what is left, in the space in force; where its provider cannot, in the backup's.
 
         Raises:
-            Unavailable, Refused, InvalidInput: as the provider's `embed`.
+            Unavailable, Refused, InvalidInput: as the provider's `embed`; the backup's where that failed too.
         """
+        provider, *backups = self._providers_of(collection_named(collection))
+        try:
+            return self._embed(collection, texts, provider)
+        except Unavailable:
+            if not backups:
+                raise
+            return self._embed(collection, texts, backups[0])
+
+    def embed_in(self, collection: str, texts: Sequence[str], space: Space) -> Embedded:
+        """As `embed_many`, in that space alone.
+
+        Raises:
+            Unavailable: the provider of the space cannot be asked.
+            InvalidInput: no provider that may see the collection has that space; else as `embed_many`.
+        """
+        for provider in self._providers_of(collection_named(collection)):
+            if provider.space == space:
+                return self._embed(collection, texts, provider)
+        raise InvalidInput(f"{collection}: no provider that may see it has the space {space}")
+
+    def _embed(self, collection: str, texts: Sequence[str], provider: EmbeddingProvider) -> Embedded:
         scrubbed = [self._scrub_or_refuse(collection, text) for text in texts]
         redactions: Counter[str] = Counter()
         for each in scrubbed:
             redactions.update(each.redactions if each else {"refused": 1})
-        provider = self._provider_for(collection_named(collection))
         vectors = iter(provider.embed([each for each in scrubbed if each is not None]))
         results: list[EmbeddedText | NotEmbedded] = []
         for each in scrubbed:

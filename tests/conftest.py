@@ -139,3 +139,11 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Name what failed in the very last lines: of a long log, often only the end is kept."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for report in [*reporter.stats.get("failed", []), *reporter.stats.get("error", [])]:
+            reporter.write_line(f"not passed: {report.nodeid} ({report.when})")

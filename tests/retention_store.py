@@ -10,10 +10,10 @@ from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROS
 from everreach_assets.domain.retention import RetentionPolicy
 from everreach_assets.embedding import embed_collection
 from everreach_assets.retention import PurgeReport, RestoreReport, RetentionRules
-from resources import retention as rows
 from resources.database import Database
 from resources.embedder import Embedder
-from resources.retention import Plan
+from resources.retention import holds
+from resources.retention.plans import Plan
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
 
@@ -110,11 +110,11 @@ class Store:
 
     def hold(self, scope: str, **named: str) -> int:
         with self.database.connection() as connection:
-            return rows.place_hold(connection, scope, reason="a question", placed_by="tests", **named)
+            return holds.place(connection, scope, reason="a question", placed_by="tests", **named)
 
-    def lift(self, *holds: int) -> int:
+    def lift(self, *hold_ids: int) -> int:
         with self.database.connection() as connection:
-            return rows.lift_holds(connection, holds, "tests")
+            return holds.lift(connection, hold_ids, "tests")
 
     def cite(self, doc_id: str, *, as_counter_exemplar: bool = False) -> None:
         """A strategy in force that rests on the document."""

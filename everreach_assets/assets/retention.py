@@ -14,7 +14,7 @@ from everreach_assets.reports import item_table, plan_table, receipt_table
 from everreach_assets.retention import PurgeReport, RetentionRules
 from everreach_assets.retries import retrying_when_unavailable
 from resources.database import Database
-from resources.retention import Plan
+from resources.retention.plans import Plan
 from resources.vector_db import VectorDB
 
 ITEMS_SHOWN = 5

@@ -20,7 +20,7 @@ def hold() -> None:
 @click.option("--by", help="Who places it; without it, the user of this machine.")
 def add(scope: str, subject: str | None, reason: str, collection: str | None, by: str | None) -> None:
     """Keep everything, or a collection, a document (its id), a platform, or an account (platform:account)."""
-    from resources import retention as rows
+    from resources.retention import holds, purges
 
     platform, _, account = (subject or "").partition(":")
     named = {
@@ -35,8 +35,8 @@ def add(scope: str, subject: str | None, reason: str, collection: str | None, by
     if scope == "collection" and subject not in COLLECTIONS:
         raise InvalidInput(f"there is no collection {subject!r}; there are {', '.join(COLLECTIONS)}")
     with open_database(read_settings()) as database, database.connection() as connection:
-        number = rows.place_hold(connection, scope, reason=reason, placed_by=by or user(), **named)
-        is_late = scope == "document" and rows.is_purged(connection, subject or "")
+        number = holds.place(connection, scope, reason=reason, placed_by=by or user(), **named)
+        is_late = scope == "document" and purges.is_purged(connection, subject or "")
     click.echo(f"Hold {number} is in force.")
     if is_late:
         click.echo(f"{subject} was purged before: 'everreach retention restore ARCHIVE --id {subject}' brings it back.")
@@ -45,10 +45,10 @@ def add(scope: str, subject: str | None, reason: str, collection: str | None, by
 @hold.command(name="list")
 def list_holds() -> None:
     """The holds in force."""
-    from resources import retention as rows
+    from resources.retention import holds
 
     with open_database(read_settings()) as database, database.connection() as connection:
-        found = rows.holds(connection)
+        found = holds.in_force(connection)
     for each in found:
         click.echo(
             f"{each.hold_id:>6}  {each.subject}  since {each.placed_at:%Y-%m-%d} by {each.placed_by}: {each.reason}"
@@ -62,10 +62,10 @@ def list_holds() -> None:
 @click.option("--by", help="Who lifts it; without it, the user of this machine.")
 def lift(hold_ids: tuple[int, ...], by: str | None) -> None:
     """End holds by their numbers. They stay on record."""
-    from resources import retention as rows
+    from resources.retention import holds
 
     with open_database(read_settings()) as database, database.connection() as connection:
-        lifted = rows.lift_holds(connection, hold_ids, by or user())
+        lifted = holds.lift(connection, hold_ids, by or user())
     click.echo(f"{lifted} of {len(hold_ids)} lifted.")
     if lifted < len(hold_ids):
         raise InvalidInput("the others are not in force; 'everreach retention hold list' shows those that are")

@@ -10,7 +10,7 @@ from everreach_assets.commands.shared import FILE, open_database, read_settings,
 
 if TYPE_CHECKING:
     from everreach_assets.domain.retention import PlanItem
-    from resources.retention import Plan
+    from resources.retention.plans import Plan
 
 
 @click.group()

@@ -1,8 +1,9 @@
 """How long documents are kept: the policy, what a plan is, and what must hold before one may be carried out.
 
 What belongs here: reading and checking the policy, the hash of a plan, the guards. What does not: which documents the
-policy selects (`resources/retention.py`: one SQL expression, so that a plan, a dry run and a purge cannot differ), the
-order of the steps (`everreach_assets/retention.py`), and any clock: every time here is the database's, and given.
+policy selects (`resources/retention/plans.py`: one SQL expression, so that a plan, a dry run and a purge cannot
+differ), the order of the steps (`everreach_assets/retention.py`), and any clock: every time here is the database's, and
+given.
 """
 
 import datetime as dt

@@ -1,5 +1,6 @@
 """Plans, holds, purges and restores on a real Postgres, with HNSW or with a real Chroma."""
 
+import dataclasses
 import datetime as dt
 import gzip
 import json
@@ -24,10 +25,11 @@ from everreach_assets.domain.retention import read_policy
 from everreach_assets.domain.vectors import Document
 from everreach_assets.retention import PurgeReport, RetentionRules
 from resources import archives
-from resources import retention as rows
 from resources.chroma_index import ChromaIndex
-from resources.database import Connection, Database
+from resources.database import Database
 from resources.hnsw_index import HnswIndex
+from resources.retention import holds, purges, receipts
+from tests.conftest import free_port
 from tests.retention_store import COLLECTION_NAMES, DAY, MICROSECOND, POLICY, Store
 
 
@@ -221,7 +223,7 @@ def test_a_dry_run_names_what_a_purge_deletes_and_deletes_nothing(expired: Store
     assert (expired.vectors(), expired.people()) == before
     assert (dry.purged[CONTENT.name], dry.purged[PROSPECTS.name], dry.kept) == (3, 3, 1)
     with expired.database.connection() as connection:
-        selected = {name: rows.eligible(connection, POLICY, plan, name) for name in COLLECTION_NAMES}
+        selected = {name: purges.eligible(connection, POLICY, plan, name) for name in COLLECTION_NAMES}
     live = expired.purge()
     assert expired.tombstones() == sorted(selected[CONTENT.name] + selected[PROSPECTS.name])
     assert live.documents == dry.documents == 6
@@ -288,17 +290,19 @@ def test_a_strategy_that_cites_between_plan_and_purge_wins(expired: Store) -> No
     assert "x:p2" in expired.stored()
 
 
-def test_a_hold_placed_after_the_archive_was_written_still_wins(
-    expired: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hold_placed_after_the_archive_was_written_still_wins(expired: Store) -> None:
     expired.plan()
-    note = rows.note_archive
-
-    def hold_and_note(connection: Connection, *arguments: object, **named: object) -> None:
-        expired.hold("document", doc_id="x:p2")
-        note(connection, *arguments, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("resources.retention.note_archive", hold_and_note)
+    expired.run(
+        """
+        CREATE FUNCTION hold_p2() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO retention_holds (scope, doc_id, reason, placed_by) VALUES ('document', 'x:p2', 'why', 'who');
+            RETURN NULL;
+        END $$
+        """
+    )
+    expired.run(
+        "CREATE TRIGGER hold_p2 AFTER UPDATE OF archive_sha256 ON retention_receipts EXECUTE FUNCTION hold_p2()"
+    )
     report = expired.purge()
     assert (report.receipts[0].archived, report.receipts[0].purged) == (4, 3)
     assert "x:p2" in expired.stored()
@@ -330,13 +334,13 @@ def test_a_hold_or_citation_that_is_not_committed_yet_is_waited_for_and_wins(exp
     assert "x:p2" in expired.stored()
 
 
-def test_a_purge_does_not_wait_for_writers_for_ever(expired: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resources.retention.LOCK_SECONDS", 1)
+def test_a_purge_does_not_wait_for_writers_for_ever(expired: Store) -> None:
+    hasty = dataclasses.replace(expired.rules, wait_seconds=1)
     expired.plan()
     with expired.database.transaction() as connection:
         connection.execute("UPDATE vector_embeddings SET updated_at = now() WHERE doc_id = 'x:p9'")
         with pytest.raises(Unavailable, match="run the same again"):
-            expired.purge()
+            expired.purge(rules=hasty)
     assert len(expired.stored()) == 10
     assert expired.purge().documents == 7
 
@@ -401,17 +405,11 @@ def test_the_cloud_is_told_of_a_purge_even_of_what_it_had_refused_and_of_people_
     assert expired.run("SELECT 1 FROM vector_deliveries WHERE collection = %s", PROSPECTS.name) == []
 
 
-def test_an_index_that_does_not_answer_costs_an_error_and_is_told_by_the_next_call(
-    expired: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unreachable(*_: object) -> int:
-        raise Unavailable("no index")
-
+def test_an_index_that_does_not_answer_costs_an_error_and_is_told_by_the_next_call(expired: Store) -> None:
+    without_server = ChromaIndex(expired.database, "127.0.0.1", free_port())
     expired.plan()
-    with monkeypatch.context() as patch:
-        patch.setattr(HnswIndex, "deliver", unreachable)
-        with pytest.raises(Unavailable):
-            expired.purge()
+    with pytest.raises(Unavailable):
+        Store(expired.database, without_server, expired.rules.archives).purge()
     assert len(expired.stored()) == 6
     assert expired.purge().purged == {CONTENT.name: 4, PROSPECTS.name: 3}
 
@@ -496,11 +494,12 @@ def test_the_day_after_a_pause_purges_go_on_by_themselves(expired: Store) -> Non
 
 def test_of_two_purges_at_once_one_waits_for_its_turn(expired: Store) -> None:
     expired.plan()
-    with expired.database.connection() as connection:
-        assert rows.only_purger(connection)
-        with pytest.raises(Unavailable, match="another purge"):
-            expired.purge()
-        rows.let_others_purge(connection)
+    with (
+        expired.database.connection() as connection,
+        purges.alone(connection),
+        pytest.raises(Unavailable, match="another purge"),
+    ):
+        expired.purge()
     assert expired.purge().documents == 7
 
 
@@ -667,7 +666,7 @@ def test_one_document_can_be_restored_and_is_held_then(expired: Store) -> None:
     assert (result.restored, result.left) == (["x:p1"], 0)
     assert expired.planned() == []
     with expired.database.connection() as connection:
-        (hold,) = rows.holds(connection)
+        (hold,) = holds.in_force(connection)
     assert (hold.subject, hold.placed_by) == (f"document {CONTENT.name} x:p1", "tests")
     expired.lift(hold.hold_id)
     assert expired.planned() == ["x:p1"]
@@ -742,7 +741,7 @@ def test_archives_are_removed_when_they_reach_their_age_unless_something_in_them
     assert not people.exists()
     assert not archives.manifest_of(people).exists()
     with expired.database.connection() as connection:
-        kept, removed, *_ = rows.receipts(connection)
+        kept, removed, *_ = receipts.every(connection)
     assert kept.archive_removed_at is None
     assert removed.archive_removed_at is not None
 
@@ -750,19 +749,19 @@ def test_archives_are_removed_when_they_reach_their_age_unless_something_in_them
 # --- killed at every step ---------------------------------------------------------------------------------------
 
 STEPS = {
-    "before the receipt": ("resources.retention.open_receipt", 0),
+    "before the receipt": ("resources.retention.receipts.begin", 0),
     "after the receipt": ("resources.archives.write", 0),
-    "in the middle of the archive": ("resources.retention.archive_lines", 1),
+    "in the middle of the archive": ("resources.retention.purges.archive_lines", 1),
     "before the archive has its name": ("pathlib.Path.replace", 0),
     "before the manifest has its name": ("pathlib.Path.replace", 1),
     "before the archive is verified": ("resources.archives.verify", 0),
-    "before the archive is on record": ("resources.retention.note_archive", 0),
-    "before the first chunk": ("resources.retention.delete_expired", 0),
-    "within the second chunk": ("resources.retention.record", 1),
-    "before the third chunk": ("resources.retention.delete_expired", 2),
-    "before the end is on record": ("resources.retention.close_receipt", 0),
-    "between two collections": ("resources.retention.open_receipt", 1),
-    "before the success": ("resources.retention.note_success", 0),
+    "before the archive is on record": ("resources.retention.receipts.note_archive", 0),
+    "before the first chunk": ("resources.retention.purges.delete_expired", 0),
+    "within the second chunk": ("resources.retention.measures.note_purged", 1),
+    "before the third chunk": ("resources.retention.purges.delete_expired", 2),
+    "before the end is on record": ("resources.retention.receipts.end", 0),
+    "between two collections": ("resources.retention.receipts.begin", 1),
+    "before the success": ("resources.retention.measures.note_success", 0),
     "before the index is told": ("resources.vector_db.VectorDB.deliver", 0),
 }
 """The function at whose call the process is killed, and how many calls of it go before."""
@@ -791,10 +790,9 @@ def killed(*arguments, **named):
     return real(*arguments, **named)
 
 setattr(owner, name, killed)
-retention.CHUNK_DOCUMENTS = 2
 with Database(url) as database:
     vector_db = VectorDB(database, HnswIndex(database), Embedder().space_of)
-    rules = retention.RetentionRules(retention.load_policy(None), pathlib.Path(archives))
+    rules = retention.RetentionRules(retention.load_policy(None), pathlib.Path(archives), chunk_documents=2)
     retention.purge(rules, database=database, vector_db=vector_db, dry_run=False)
 """
 
@@ -820,10 +818,10 @@ def nothing_is_half_deleted(store: Store) -> bool:
     assert store.metric("purged_total") == len(gone)
     archived: set[str] = set()
     with store.database.connection() as connection:
-        for receipt in rows.receipts(connection):
+        for receipt in receipts.every(connection):
             if receipt.purged:
                 archived |= set(archives.verify(store.rules.archives / receipt.archive, receipt.archive_sha256).doc_ids)
-        assert sum(each.purged for each in rows.receipts(connection)) == len(gone)
+        assert sum(each.purged for each in receipts.every(connection)) == len(gone)
     return gone <= archived
 
 
@@ -857,10 +855,10 @@ def test_killed_at_any_step_nothing_is_half_deleted_and_the_next_run_ends_it(
     assert nothing_is_half_deleted(expired)
     assert expired.tombstones() == ["x:p0", "x:p1", "x:p2", "x:p3", "z0", "z1", "z2"]
     with expired.database.connection() as connection:
-        receipts = rows.receipts(connection)
-    assert all(each.ended_at for each in receipts)
+        written = receipts.every(connection)
+    assert all(each.ended_at for each in written)
     assert not list(expired.rules.archives.glob("*.partial"))
-    for receipt in receipts:
+    for receipt in written:
         if receipt.purged:
             expired.restore(receipt.archive)
     assert (expired.vectors(), expired.people()) == before

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT, LESSONS, OUTCOMES, PROSPECTS
-from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.errors import InvalidInput, Unavailable
 from everreach_assets.domain.scrubbing import ScrubbedText
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Vector
-from resources.embedder import Embedder, open_provider
+from resources.embedder import EmbeddedText, Embedder, open_provider
 from resources.providers import LocalHashingProvider, OpenAIProvider
 from resources.settings import Settings
 
@@ -117,6 +117,40 @@ def test_embedding_one_gives_the_vector_of_the_batch(remote: RecordingProvider) 
 def test_an_unknown_name_of_a_collection_is_refused() -> None:
     with pytest.raises(InvalidInput, match="collection"):
         Embedder().embed_many("Robert'); DROP TABLE", ["one"])
+
+
+class Gone(RecordingProvider):
+    """A remote provider that does not answer."""
+
+    def embed(self, texts: Sequence[ScrubbedText]) -> list[Vector | None]:
+        raise Unavailable("gone: no answer")
+
+
+class Backup(RecordingProvider):
+    space = Space("backup", "first-letters", WIDTH, "1")
+
+
+def test_what_the_provider_cannot_embed_the_backup_does_in_its_own_space() -> None:
+    backup = Backup()
+    (result,) = Embedder(Gone(), backup=backup).embed_many(CONTENT.name, ["Salt the water."]).results
+    assert isinstance(result, EmbeddedText)
+    assert result.space == backup.space
+
+
+def test_the_space_in_force_comes_before_the_backups_and_a_local_only_collection_has_one() -> None:
+    embedder = Embedder(RecordingProvider(), backup=Backup())
+    assert embedder.spaces_of(CONTENT.name) == [RecordingProvider.space, Backup.space]
+    assert embedder.spaces_of(PROSPECTS.name) == [LocalHashingProvider.space]
+
+
+def test_embedding_in_a_space_never_moves_to_another() -> None:
+    embedder = Embedder(Gone(), backup=Backup())
+    with pytest.raises(Unavailable):
+        embedder.embed_in(CONTENT.name, ["Salt the water."], Gone.space)
+    (result,) = embedder.embed_in(CONTENT.name, ["Salt the water."], Backup.space).results
+    assert isinstance(result, EmbeddedText)
+    with pytest.raises(InvalidInput, match="space"):
+        embedder.embed_in(PROSPECTS.name, ["Founder."], Backup.space)
 
 
 def settings(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:

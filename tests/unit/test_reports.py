@@ -10,7 +10,7 @@ from everreach_assets.domain.retention import Counts, PlanItem
 from everreach_assets.domain.strategies import Claim
 from everreach_assets.plots import ages_plot, claims_plot
 from everreach_assets.reports import claim_list, item_table, label_table, plan_table
-from resources.retention import Ages
+from resources.retention.plans import Ages
 
 CLAIM = Claim(
     trait="type thread",
