@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,14 @@ bench: setup ## measure search, fill and intake against the raw clients
 dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 	$(BIN)/python -m everreach_assets.dashboards
 
+bench-embedding: setup .venv-peers/.locked ## measure embedding against the bare client, LangChain and LlamaIndex
+	$(BIN)/python -m tests.benchmarks.embedding
+
+.venv-peers/.locked: requirements/peers.txt $(VENV)/.locked
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	VIRTUAL_ENV=$(CURDIR)/.venv-peers $(BIN)/uv pip sync --quiet --require-hashes requirements/peers.txt
+	@touch $@
+
 deploy-config: ## write Prometheus's and Alertmanager's configuration for containers from the one for one machine
 	@sed -e '1i# Made by `make deploy-config` from prometheus/prometheus.yml, with the names of docker-compose.yml.' -e '/^#/d' \
 		-e 's|127\.0\.0\.1:9090|service:9090|' -e 's|127\.0\.0\.1:9093|alertmanager:9093|' \
@@ -85,10 +93,11 @@ format: setup ## rewrite the code in the project's format
 
 lock: setup ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements/lock.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/peers.in -o requirements/peers.txt
 
 clean: ## remove what can be made again: environment, caches (never data)
 	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
-	rm -rf $(VENV) $(SEMANTIC) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(SEMANTIC) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Your data stays where it is; 'make clean-data' removes it."
 

@@ -266,7 +266,7 @@ def _print_strategies(console: Console, database: Database) -> None:
 def _print_similar(
     console: Console, database: Database, embedder: Embedder, query: str, similar: list[tuple[str, float]]
 ) -> None:
-    console.print(f'\nMost similar to "{query}"', style="bold")
+    console.print(f'\nMost similar to "{embedder.excerpt(CONTENT.name, query)}"', style="bold")
     with database.connection() as connection:
         texts = post_rows.texts(connection, [doc_id for doc_id, _ in similar])
     for doc_id, score in similar:

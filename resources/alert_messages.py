@@ -20,6 +20,7 @@ from everreach_assets.domain.alert_messages import (
     message_text,
     without_late_news,
 )
+from resources import prospects
 from resources.database import Connection
 from resources.metric_records import Record, record
 
@@ -56,7 +57,7 @@ def take_in(connection: Connection, notification: Notification, now: dt.datetime
     latest = _latest(connection, fresh.group_key)
     if latest and latest[0] == fresh.states and latest[1] > now - SAME_DELIVERY:
         return False
-    _add(connection, fresh.group_key, fresh.states, message_text(fresh), now)
+    _add(connection, fresh.group_key, fresh.states, message_text(fresh, prospects.names(connection)), now)
     connection.execute("DELETE FROM alert_messages WHERE ended_at < %s", (now - KEPT_FOR,))
     return True
 

@@ -109,7 +109,7 @@ def record_from_outside(connection: Connection, records: Sequence[Record], *, re
             theirs = ", ".join(each.name for each in METRICS if each.source == "outside")
             raise InvalidInput(f"{metric.name}: it is not recorded from outside, only {theirs} are")
     if record_id is not None and not _is_record_id(record_id):
-        raise InvalidInput(f"record_id {record_id[:40]!a}: 1 to {RECORD_ID_MAX_BYTES} bytes that can be printed")
+        raise InvalidInput(f"record_id is not 1 to {RECORD_ID_MAX_BYTES} bytes that can be printed")
     return record(connection, records, record_id=record_id)
 
 

@@ -117,9 +117,11 @@ class RowFile:
         if fault is not None:
             raise InvalidInput(f"{self.path}: the header {fault}")
         header = [name.strip() or f"column_{number}" for number, name in enumerate(fields, start=1)]
-        for name in header:
-            if header.count(name) > 1:
-                raise InvalidInput(f"{self.path}: the header names column {name!r} twice; rename one of them")
+        for place, name in enumerate(header):
+            if name in header[:place]:  # by number: where there is no header, this is a row with somebody's data
+                raise InvalidInput(
+                    f"{self.path}: columns {header.index(name) + 1} and {place + 1} have one name; rename one of them"
+                )
         return header
 
     def _json_records(self, lines: "_Lines") -> Iterator[Record]:

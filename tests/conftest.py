@@ -3,6 +3,7 @@
 Each test that asks for `database` or `database_url` gets a database of its own, copied from a migrated template.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -84,7 +85,14 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Host and port of a Chroma server with an empty store."""
-    folder, port = tmp_path_factory.mktemp("chroma"), free_port()
+    with running_chroma(tmp_path_factory.mktemp("chroma")) as port:
+        yield "127.0.0.1", port
+
+
+@contextlib.contextmanager
+def running_chroma(folder: Path) -> Iterator[int]:
+    """The port of a Chroma server on loopback, whose store and log are in the folder."""
+    port = free_port()
     command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder / "store")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -92,7 +100,7 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
         )
         try:
             _wait_for_heartbeat(process, port, folder / "log")
-            yield "127.0.0.1", port
+            yield port
         finally:
             process.terminate()
             process.wait(timeout=30)

@@ -81,6 +81,7 @@ def _metadata(report: EmbeddingReport) -> dict[str, Any]:
         "skipped_unchanged": report.unchanged,
         "skipped_not_embedded": report.not_embedded,
         "waiting_for_quota": report.waiting,
+        "waiting_to_heal": report.waiting_to_heal,
         "metadata_changed": report.metadata_changed,
         "deleted": report.deleted,
         "mended_in_index": report.mended_in_index,

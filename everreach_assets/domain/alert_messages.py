@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.domain.scrubbing import Scrubber
 
 MESSAGE_LENGTH = 4096
 """Telegram's limit, in UTF-16 units after its formatting is read; here the formatting counts too."""
@@ -118,13 +119,18 @@ def without_late_news(notification: Notification, told: Collection[str]) -> Noti
     return notification.model_copy(update={"alerts": fresh})
 
 
-def message_text(notification: Notification) -> str:
+def message_text(notification: Notification, known_names: Collection[str] = ()) -> str:
     """One message for the whole group, at most 4,096 UTF-16 units of Telegram's HTML.
 
     Alerts that fire come first, the graver ones before the others. As many as fit are told whole, the rest is counted.
+    Our rules hold no text of people. Whatever else sends alerts here may, so each text is scrubbed.
+
+    Args:
+        known_names: of people, which are scrubbed wherever they stand.
     """
+    scrubber = Scrubber(known_names)
     alerts = sorted(notification.alerts, key=_order)
-    blocks = [_block(alert) for alert in alerts]
+    blocks = [_block(alert, scrubber) for alert in alerts]
     header = f"<b>EverReach: {_counted(alerts)}</b>"
     for shown in range(len(blocks), 0, -1):
         rest = len(blocks) - shown + notification.left_out
@@ -186,19 +192,29 @@ def _counted(alerts: Sequence[Alert]) -> str:
     return ", ".join(f"{count:,} {state}" for count, state in parts if count)
 
 
-def _block(alert: Alert) -> str:
-    lines = [f"{alert.status.upper()} {_line(alert.severity, 40)}: <b>{_line(alert.name, 100)}</b>"]
-    lines += [_line(alert.annotations[name]) for name in ("summary", "description") if alert.annotations.get(name)]
+def _block(alert: Alert, scrubber: Scrubber) -> str:
+    def line(text: str, length: int = LINE_LENGTH) -> str:
+        return _line(_scrubbed(text, scrubber), length)
+
+    lines = [f"{alert.status.upper()} {line(alert.severity, 40)}: <b>{line(alert.name, 100)}</b>"]
+    lines += [line(alert.annotations[name]) for name in ("summary", "description") if alert.annotations.get(name)]
     times = f"Since {alert.starts_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
     if alert.status == "resolved" and alert.ends_at:
         times += f", until {alert.ends_at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
     lines.append(times)
     if alert.status == "firing" and alert.annotations.get("runbook_url"):
-        lines.append(_line(alert.annotations["runbook_url"], 200))
+        lines.append(line(alert.annotations["runbook_url"], 200))
     return "\n".join(lines)
 
 
-def _line(text: str, length: int = LINE_LENGTH) -> str:
+def _scrubbed(text: str, scrubber: Scrubber) -> str:
+    try:
+        return scrubber.scrub(text).text
+    except Refused:
+        return "(left out: the scrubber refuses it)"
+
+
+def _line(text: str, length: int) -> str:
     """The text on one line, cut, without characters that control or reverse it, and escaped for Telegram's HTML."""
     plain = "".join(each if each.isprintable() else " " for each in re.sub(r"\s+", " ", text)).strip()
     if len(plain) > length:

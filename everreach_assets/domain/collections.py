@@ -59,16 +59,17 @@ def check_doc_id(doc_id: str) -> str:
     """The id itself, if it is one.
 
     Raises:
-        InvalidInput: empty, longer than 128 bytes, with control characters, or not encodable as UTF-8.
+        InvalidInput: empty, longer than 128 bytes, with control characters, or not encodable as UTF-8. It is not
+            repeated: a shifted column may hold anything.
     """
     if not isinstance(doc_id, str) or not doc_id:
-        raise InvalidInput(f"document id {doc_id!r}: an id is a text that is not empty")
+        raise InvalidInput("a document id is empty or no text: an id is a text that is not empty")
     try:
         size = len(doc_id.encode())
     except UnicodeEncodeError:
-        raise InvalidInput(f"document id {doc_id!a}: it holds a lone surrogate, which is no character") from None
+        raise InvalidInput("a document id holds a lone surrogate, which is no character") from None
     if size > DOC_ID_MAX_BYTES:
-        raise InvalidInput(f"document id {doc_id[:40]!r}...: {size} bytes, the limit is {DOC_ID_MAX_BYTES}")
+        raise InvalidInput(f"a document id is too long: {size} bytes, the limit is {DOC_ID_MAX_BYTES}")
     if not doc_id.isprintable():
-        raise InvalidInput(f"document id {doc_id!a}: it holds a control or separator character")
+        raise InvalidInput("a document id holds a control or separator character")
     return doc_id

@@ -22,6 +22,7 @@ from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.metrics import ALIASES, METRICS, normalise_metrics
 from everreach_assets.domain.posts import TAGS, check_platform, check_post_id, tag_fault
+from everreach_assets.domain.scrubbing import Scrubber
 
 Kind = Literal["posts", "outcomes", "prospects", "lessons"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -52,6 +53,7 @@ ID_FIELD: dict[Kind, str] = {
 
 _UNIX_SECONDS = re.compile(r"-?[0-9]{9,11}(\.[0-9]+)?")
 _ISO_START = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # fromisoformat alone would also read ids such as 20130103
+_COLUMN_NAME = re.compile(r"[^\W\d][\w .:/()%#&-]{0,59}")
 _TRUE_WORDS = frozenset({"true", "yes", "1"})
 
 
@@ -277,7 +279,7 @@ class RowMapper:
         Raises:
             InvalidInput: it names the columns that are missing and those that are there.
         """
-        present = f"the file has {', '.join(map(repr, header))}"
+        present = _listed_columns(header)
         wanted = {column: f"columns.{field}" for field, each in self.mapping.columns.items() for column in each.columns}
         for name, rule in self.mapping.metrics.items():
             wanted |= {column: f"metrics.{name}" for column in (rule.column, rule.unless) if column is not None}
@@ -367,10 +369,20 @@ class RowMapper:
             return
         stated = fields.get("platform") or None
         if stated is not None and self._platform is not None and stated != self._platform:
-            raise InvalidInput(f"the row's platform is {str(stated)[:40]!a}, the one asked for is {self._platform!r}")
+            raise InvalidInput(
+                f"the row's platform is {check_platform(stated)!r}, the one asked for is {self._platform!r}"
+            )
         fields["platform"] = stated or self._platform
         if fields["platform"] is not None or self.kind != "lessons":
             check_platform(fields["platform"] or "")
+
+
+def _listed_columns(header: Collection[str]) -> str:
+    """What columns the file has; nothing of them where its first line is rather a row, with somebody's data."""
+    names = ", ".join(map(repr, header))
+    if not all(map(_COLUMN_NAME.fullmatch, header)) or Scrubber().scrub(names).text != names:
+        return "its first line does not read as the names of columns, and is not repeated here: is the header missing?"
+    return f"the file has {names}"
 
 
 def _text(field: str, value: object) -> str:

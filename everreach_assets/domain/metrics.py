@@ -46,6 +46,7 @@ ALIASES = {
 MAX_COUNT = 10**14
 """More than any platform has ever counted; weighted sums of such counts stay exact in a float (below 2**53)."""
 
+_NAME = re.compile(r"[a-z_]{1,40}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # no separators, no NaN, ASCII digits only
 
 
@@ -65,13 +66,14 @@ def normalise_metrics(raw: Mapping[str, object]) -> tuple[dict[str, int | float]
 
     Returns:
         The known metrics under their stored names and None; or an empty dict and the reason of the refusal, which
-        names the metric and never quotes its value: a shifted column may hold anything.
+        names the metric, where it can be one, and never quotes its value: a shifted column may hold anything.
     """
     metrics: dict[str, int | float] = {}
     for name, value in raw.items():
         canonical = canonical_name(name)
         if canonical is None:
-            return {}, f"metric {name!r} is not one of {', '.join(METRICS)}"
+            named = f"metric {name!r}" if _NAME.fullmatch(name) else "the name of a metric"
+            return {}, f"{named} is not one of {', '.join(METRICS)}"
         try:
             number = _count(value)
         except ValueError as error:

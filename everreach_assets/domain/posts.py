@@ -4,6 +4,7 @@ What belongs here: the grammar of platforms and post ids, and the check of one o
 that store a post (`resources/posts.py`).
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import datetime
 
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.metrics import METRICS, normalise_metrics
+from everreach_assets.domain.scrubbing import Scrubber
 
 PLATFORM_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 POST_ID_MAX_BYTES = 95
@@ -34,11 +36,12 @@ def check_platform(platform: object) -> str:
     """The platform's name itself, if it is one.
 
     Raises:
-        InvalidInput: it is not 1 to 32 characters of a-z, 0-9 and _ that start with a letter.
+        InvalidInput: it is not 1 to 32 characters of a-z, 0-9 and _ that start with a letter. What it is instead is not
+            repeated: a shifted column may hold anything.
     """
     if not isinstance(platform, str) or not PLATFORM_NAME.fullmatch(platform):
         raise InvalidInput(
-            f"platform {str(platform)[:40]!a}: a platform's name is 1 to 32 characters of a-z (no capitals), 0-9 "
+            f"platform is {'no such name' if platform else 'empty'}: 1 to 32 characters of a-z (no capitals), 0-9 "
             "and _, starting with a letter, such as 'facebook' or 'x'"
         )
     return platform
@@ -55,11 +58,9 @@ def check_post_id(post_id: object) -> str:
     if not post_id:
         raise InvalidInput("post_id is empty: a post id is a text of 1 to 95 bytes")
     if not post_id.isprintable():  # surrogates are among what cannot be printed, so the encoding below cannot fail
-        raise InvalidInput(f"post_id {post_id[:40]!a}: it holds a control or separator character")
+        raise InvalidInput("post_id holds a control or separator character")
     if len(post_id.encode()) > POST_ID_MAX_BYTES:
-        raise InvalidInput(
-            f"post_id {post_id[:40]!r}...: {len(post_id.encode())} bytes, the limit is {POST_ID_MAX_BYTES}"
-        )
+        raise InvalidInput(f"post_id is too long: {len(post_id.encode())} bytes, the limit is {POST_ID_MAX_BYTES}")
     return post_id
 
 
@@ -120,11 +121,20 @@ TAG_MAX_CHARACTERS = 200
 """Tags become metadata of vectors, and an index takes that only up to a limit."""
 
 
+@functools.lru_cache(maxsize=10_000)
 def tag_fault(text: str) -> str | None:
     """Why a text cannot be one of the tags, or None."""
     if len(text) > TAG_MAX_CHARACTERS:
         return f"is {len(text):,} characters long, the limit is {TAG_MAX_CHARACTERS}"
-    return text_fault(text)
+    fault = text_fault(text)
+    if fault is None and not text.isdecimal() and _scrubber().scrub(text).redactions.keys() & {"email", "phone"}:
+        fault = "holds an e-mail address or a telephone number, and tags go into the index in clear: leave it out"
+    return fault
+
+
+@functools.cache
+def _scrubber() -> Scrubber:
+    return Scrubber()
 
 
 def text_fault(text: str) -> str | None:

@@ -12,6 +12,7 @@ import datetime as dt
 import importlib.metadata
 import itertools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,9 @@ CONNECTIONS = 2
 """Scrapes at a time, each on a connection of its own; a third one waits for its turn."""
 
 WAIT_SECONDS = 5.0
+METRIC_NAME = re.compile(r"[a-z_]{1,80}")
+"""What an answer repeats of a name that is none of ours; anything else may be somebody's data."""
+
 QUOTA_PROVIDERS = ("openai", "voyage")  # the local one costs nothing and has no quota
 
 logger = logging.getLogger(__name__)
@@ -202,7 +206,8 @@ def to_records(request: MetricsRequest) -> list[Record]:
     """
     for number, each in enumerate(request.records):
         if each.metric not in CATALOGUE:
-            reason = f"{each.metric[:80]!a}: there is no such metric"
+            shown = f"{each.metric!r}: " if METRIC_NAME.fullmatch(each.metric) else ""
+            reason = f"{shown}there is no such metric"
         elif isinstance(each.value, list) and CATALOGUE[each.metric].type != "histogram":
             reason = f"{each.metric}: value is a number; only a histogram's may be several"
         else:

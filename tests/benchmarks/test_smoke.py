@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import scrubbing
+from tests.benchmarks import embedding, scrubbing
 from tests.benchmarks.__main__ import run
+from tests.benchmarks.peers import judge
 from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
 from tests.benchmarks.sync import CLOUDS
+from tests.benchmarks.texts import text_set
 from tests.benchmarks.vectors import FILTERS
+from tests.openai_server import vector_of
 
 
 @pytest.mark.slow
@@ -69,3 +72,29 @@ def test_the_benchmark_of_the_scrubber_prints_counts_of_every_set_and_no_text(
     assert all(each.outcome.texts > 10 and each.texts_per_second > 0 for each in figures.sets)
     assert len(figures.hostile_seconds) == len(scrubbing.HOSTILE)
     assert "@" not in printed.split("Aims")[0]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_embedding_sends_what_is_new_and_judges_what_is_stored() -> None:
+    printed = StringIO()
+
+    report = embedding.run(text_set(200), latency_seconds=0.0, peers=(), console=Console(file=printed, width=200))
+
+    steps = (embedding.FIRST, embedding.NOTHING_NEW, embedding.ONE_PERCENT, embedding.KNOWN_TEXTS, embedding.DUPLICATES)
+    ours = {each.step: each for each in report.figures if each.who == embedding.OURS}
+    assert tuple(ours) == steps
+    assert [ours[step].texts for step in steps[:3]] == [200, 0, 2]
+    assert ours[embedding.NOTHING_NEW].requests == 0
+    (bare,) = (each for each in report.figures if each.who == embedding.BARE)
+    assert bare.texts == 200
+    assert {(each.wrong, each.lost) for each in report.figures} == {(0, 0)}
+    assert all(report.aims().values())
+    assert embedding.KNOWN_TEXTS in printed.getvalue()
+
+
+def test_the_benchmark_of_embedding_sees_wrong_and_lost_vectors() -> None:
+    wanted = {"1": "one", "2": "two", "3": "three"}
+    right = {"1": vector_of("one"), "2": vector_of("two") * 2}
+    assert judge(right, wanted) == (0, 1)
+    assert judge(right | {"3": vector_of("two")}, wanted) == (1, 0)
+    assert judge(right | {"3": vector_of("three"), "4": vector_of("four")}, wanted) == (1, 0)

@@ -81,7 +81,7 @@ def test_an_outcome_that_a_file_brought_is_known(database: Database, tmp_path: P
 @pytest.mark.parametrize(
     ("change", "part"),
     [
-        ({"platform": "Face Book"}, "platform 'Face Book'"),
+        ({"platform": "Face Book"}, "platform is no such name"),
         ({"platform": "x" * 33}, "platform"),
         ({"post_id": ""}, "post_id is empty"),
         ({"post_id": "a" * 96}, "96 bytes, the limit is 95"),

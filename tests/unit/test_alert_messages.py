@@ -100,6 +100,13 @@ def test_one_more_alert_would_not_have_fitted() -> None:
     assert telegram_length(text) + telegram_length(block) + 2 > MESSAGE_LENGTH
 
 
+def test_addresses_and_numbers_that_somebody_put_into_an_alert_do_not_leave() -> None:
+    said = "Ask ann@mail.com or call (415) 867-5309.\n\nBest regards,\nAnn Lee"
+    text = message_text(notification(alert("Of ann@mail.com and Bob Ray", description=said)), ["Bob Ray"])
+    assert "Ask [EMAIL] or call [PHONE]. Best regards, [NAME]" in text
+    assert "Of [EMAIL] and [NAME]" in text
+
+
 def test_alerts_that_alertmanager_left_out_are_counted_too() -> None:
     assert message_text(notification(alert(), truncatedAlerts=7)).endswith("\n\n+7 more")
 

@@ -194,8 +194,8 @@ def test_a_platform_that_is_asked_for_fills_but_never_overrides() -> None:
         ({"post_id": "  "}, "post_id is empty"),
         ({"post_id": "é" * 48}, "96 bytes, the limit is 95"),
         ({"post_id": "a\nb"}, "control or separator"),
-        ({"post_id": "1", "platform": "Face Book"}, "platform 'Face Book'"),
-        ({"post_id": "1", "platform": ""}, "platform ''"),
+        ({"post_id": "1", "platform": "Face Book"}, "platform is no such name"),
+        ({"post_id": "1", "platform": ""}, "platform is empty"),
         ({"post_id": ["1"]}, "post_id: a text is expected, the row has list"),
         ({"post_id": True}, "post_id: a text is expected, the row has bool"),
         ({"post_id": "1", "published_at": "yesterday"}, "published_at: not a time in ISO 8601 or Unix seconds"),
@@ -205,6 +205,42 @@ def test_a_platform_that_is_asked_for_fills_but_never_overrides() -> None:
 )
 def test_a_row_that_cannot_be_taken_says_which_part_is_wrong(row: dict[str, object], part: str) -> None:
     assert part in reason_of({"platform": "x"} | row, RowMapper("posts", None))
+
+
+@pytest.mark.parametrize("value", ["Ann Lee", "ann@mail.example.com", "+1 415 867 5309", "ann\nlee" * 30])
+@pytest.mark.parametrize("field", ["platform", "published_at", "likes"])
+def test_a_reason_repeats_nothing_of_a_row_whose_columns_have_shifted(field: str, value: str) -> None:
+    reason = reason_of({"platform": "x", "post_id": "1", field: value}, RowMapper("posts", None))
+    assert "ann" not in reason.lower()
+    assert "867" not in reason
+
+
+def test_a_reason_repeats_nothing_of_what_stands_for_an_id() -> None:
+    assert "ann" not in reason_of({"platform": "x", "post_id": "ann\nlee"}, RowMapper("posts", None))
+    assert "ann" not in reason_of({"prospect_id": "ann lee" * 30}, RowMapper("prospects", None))
+
+
+@pytest.mark.parametrize("field", ["account", "post_type", "niche"])
+@pytest.mark.parametrize("value", ["ann@mail.example.com", "call +1 415 867 5309", "ann [at] mail [dot] com"])
+def test_a_tag_with_an_address_or_a_number_is_refused(field: str, value: str) -> None:
+    by = RowMapper("posts", None)
+    assert f"{field} holds an e-mail address or a telephone number" in reason_of(
+        {"platform": "x", "post_id": "1", field: value}, by
+    )
+
+
+@pytest.mark.parametrize("value", ["100064860875397", "4158675309", "@ann", "Dear Diary", "Hello Fresh", "24/7 news"])
+def test_an_account_may_be_a_number_a_handle_or_a_greeting(value: str) -> None:
+    assert RowMapper("posts", None).map({"platform": "x", "post_id": "1", "account": value}).fields["account"] == value
+
+
+@pytest.mark.parametrize(
+    "line", [["Ann Lee", "ann@mail.com"], ["Ann", "(415) 867-5309"], ["1", "2026-01-01"], ["a\nb"]]
+)
+def test_a_file_without_a_header_is_refused_and_its_first_row_is_not_repeated(line: list[str]) -> None:
+    with pytest.raises(InvalidInput, match="is the header missing") as caught:
+        RowMapper("posts", None, platform="x").check_columns(line)
+    assert not any(cell in str(caught.value) for cell in line if len(cell) > 2)
 
 
 def test_a_post_id_of_95_bytes_is_taken() -> None:

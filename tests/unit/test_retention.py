@@ -70,7 +70,7 @@ def test_the_least_and_the_greatest_age_are_taken(days: str) -> None:
         ("label: [viral, flop], max_age_days: 730", "label: [virl], max_age_days: 730", r"exceptions\.0\.label\.0"),
         ("{label: [viral, flop], max_age_days: 730}", "{max_age_days: 730}", "names at least one of label"),
         ("{label: [viral, flop], max_age_days: 730}", "{account: [ann], max_age_days: 7}", "written platform:account"),
-        ("{label: [viral, flop], max_age_days: 730}", "{platform: [X], max_age_days: 7}", "platform 'X'"),
+        ("{label: [viral, flop], max_age_days: 730}", "{platform: [X], max_age_days: 7}", "platform is no such name"),
         ("by: published_at", "by: recorded_at", r"content_embeddings\.by: one of published_at, first_seen_at; got"),
         ("max_age_days: 90", "max_age_days: 90\n  max_age_days: 900", "'max_age_days' stands twice"),
         ("max_age_days: 90", "max_age_days: 90\n  exceptions: [{label: [hit], max_age_days: 7}]", "only posts have"),

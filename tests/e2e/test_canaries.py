@@ -1,0 +1,250 @@
+"""Fifty people are pushed through everything, and nothing of any of them is in anything but the tables of sources.
+
+The sources (`SOURCES`) hold what came in, by design, and so do the archives of purges (docs/retention.md); both stay on
+this machine. Whatever else there is, is a sink: it is searched in every encoding, and the search must find a harmless
+word there that went the same way, so that it cannot have looked at nothing.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from everreach_assets.domain.collections import COLLECTIONS
+from resources.servers import child_environment, running_servers
+from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
+from tests.canary_files import outcome_calls, write_files, write_wrong_files
+from tests.canary_stack import Stack
+from tests.conftest import PostgresServer, database_named, running_chroma
+from tests.dispatch_server import DispatchServer
+from tests.openai_server import Answer, OpenAIServer, error
+from tests.unit.test_alert_messages import alert, body
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SOURCES = frozenset({"actp_feedback_posts", "prospects", "lessons", "ingest_dead_letters"})
+"""The tables that hold what came in; each other table is a sink."""
+
+TRUTH_FOLDERS = ("postgres", "archives")
+"""In EVERREACH_HOME: the tables' files, and what was purged, which docs/retention.md says is personal data."""
+
+POLICY = """
+content_embeddings: {by: published_at, max_age_days: 30}
+outcome_embeddings: {by: published_at, max_age_days: 30}
+prospect_embeddings: {by: first_seen_at, max_age_days: 90}
+lesson_embeddings: {by: learned_at, max_age_days: 30}
+archive_days: 30
+"""
+
+RECORD_OUTCOMES = """
+import asyncio, json, logging, os, sys
+from everreach_assets.feedback import FeedbackSyncEngine
+from resources.database import Database
+
+async def main():
+    with Database(os.environ["URL"]) as database:
+        for call in map(json.loads, sys.stdin):
+            try:
+                await FeedbackSyncEngine(database).record_outcome(**call)
+            except Exception:
+                logging.exception("refused")
+asyncio.run(main())
+"""
+
+PRINTING_JOB = f"""
+import dagster as dg
+
+@dg.op
+def speak(context):
+    print("{CONTROL} on stdout")
+    context.log.info("{CONTROL} in the event log")
+
+@dg.job
+def speaking():
+    speak()
+
+with dg.DagsterInstance.get() as instance:
+    speaking.execute_in_process(instance=instance)
+"""
+
+Sinks = dict[str, dict[str, bytes]]
+"""By name of the sink: what is in it, by where."""
+
+DISPATCH_SECONDS = 120
+
+CHROMA_CLOUD = {"CLOUD_VECTOR_BACKEND": "chroma", "CLOUD_CHROMA_HOST": "127.0.0.1", "CLOUD_CHROMA_SSL": "false"}
+
+
+def push(stack: Stack, files: Path) -> None:
+    """Everything that the project does, with the people in it."""
+    for kind, path in write_files(files):
+        stack.command("ingest", kind, path)
+    for kind, path in write_wrong_files(files):
+        stack.command("ingest", kind, path, may_fail=True)
+    with running_servers(stack.settings) as addresses:
+        calls = "".join(f"{json.dumps(call)}\n" for call in outcome_calls())
+        stack.python(RECORD_OUTCOMES, calls, {"URL": addresses.database_url})
+    stack.provider.always = error(400, message="no", code="invalid")
+    stack.run_jobs("memory_refresh_job", is_success=False)
+    stack.provider.always = Answer()
+    made = stack.command("run", "--posts", files / "posts.csv", "--query", FORMATS["signature"](IDENTITIES[1]).lower())
+    assert "strategy" in made
+    stack.command("search", "\n".join(write(IDENTITIES[0]) for write in FORMATS.values()), "-n", 3)
+    for collection in COLLECTIONS:
+        stack.command("search", f"{CONTROL}: {handles(IDENTITIES[0])}", "--collection", collection, "-n", 200)
+    stack.command("strategy", "show", "x")
+    stack.run_jobs("cloud_sync_job", "cloud_parity_job")
+    stack.command("sync", environment=CHROMA_CLOUD)
+    purge(stack)
+    stack.run_jobs("cloud_sync_job")
+    ask_the_service(stack)
+    speak_the_control_word(stack)
+
+
+def purge(stack: Stack) -> None:
+    """Let the people, the lessons and the posts expire, and purge them: once dry in Dagster, then with the archive."""
+    stack.command("psql", "-c", "UPDATE prospects SET first_seen_at = now() - interval '100 days'")
+    stack.run_jobs("retention_job")
+    planned = stack.command("retention", "plan", "-n", 1000)
+    (plan_hash,) = re.findall(r"^Plan ([0-9a-f]{64})$", planned, re.MULTILINE)
+    purged = stack.command("retention", "purge", "--plan", plan_hash, "--yes")
+    assert all(f"{name}: " in purged for name in ("content_embeddings", "prospect_embeddings", "lesson_embeddings"))
+
+
+def ask_the_service(stack: Stack) -> None:
+    """Every route, with people in whatever can be sent; then an alert of theirs, to dispatch."""
+    for who in IDENTITIES[:2]:
+        for given in (who.name, *who.email_spellings, *who.phone_spellings, FORMATS["signature"](who)):
+            record = {"metric": "everreach_dms_sent_total", "labels": {"platform": given}, "value": 1}
+            for changed in (record, record | {"metric": given}, record | {"value": given}, record | {given: given}):
+                stack.http("POST", "/api/v1/metrics", json={"records": [changed]})
+            stack.http("POST", "/api/v1/metrics", json={"records": [], "record_id": given + "\n"})
+            stack.http("POST", "/api/v1/metrics", json={given: given})
+            stack.http("POST", "/api/v1/metrics", content=given.encode())
+            stack.http("GET", f"/api/v1/{quote(given, safe='')}")
+            stack.http("GET", "/metrics", params={"name[]": given})
+            stack.http("POST", "/api/v1/metrics", token=quote(given), json={})
+            stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json={"version": given, "alerts": [given]})
+    for who in IDENTITIES[::3]:  # a message a second: each tells of one person, in as many formats as fit into it
+        alerts = [
+            alert(write(who), description=f"{CONTROL}.\n{write(who)}", labels={"number": str(number)})
+            for number, write in enumerate(FORMATS.values())
+        ]
+        sent = body(*alerts, groupKey=f"{{}}:{who.number}")
+        assert stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json=sent).is_success
+    stack.dispatch.wait_for(len(IDENTITIES[::3]), DISPATCH_SECONDS)
+
+
+def speak_the_control_word(stack: Stack) -> None:
+    """Have it said where nothing of a source is ever said: in a step's output, in an error of Postgres, in a label."""
+    with running_servers(stack.settings) as addresses:
+        stack.python(PRINTING_JOB, "", child_environment(stack.settings, addresses))
+    stack.command("psql", "-c", f"SELECT 1/0 AS {CONTROL}", may_fail=True)
+    stack.command("metrics", "allow", "cloud_action", CONTROL)
+    stack.command("metrics", "record", f"no_{CONTROL}", 1, may_fail=True)
+    labels = {"service": "openai", "action": CONTROL}
+    for metric in ("everreach_cloud_cost_usd_total", f"no_{CONTROL}"):
+        stack.http("POST", "/api/v1/metrics", json={"records": [{"metric": metric, "labels": labels, "value": 1}]})
+
+
+# --- the sinks --------------------------------------------------------------------------------------------------
+
+
+def tables(url: str, *, but: Collection[str] = ()) -> dict[str, bytes]:
+    """Every row of every table as JSON, by table; without the vectors, whose digits would hit by chance."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        return {
+            name: "\n".join(
+                text for (text,) in connection.execute(f"SELECT (to_jsonb(t) - 'embedding')::text FROM \"{name}\" AS t")
+            ).encode()
+            for (name,) in names
+            if name not in but
+        }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_sinks(stack: Stack, cloud_folder: Path) -> Sinks:
+    """All that is searched. A new sink is a line here, and the control word on its way there in `push`."""
+    with running_servers(stack.settings) as addresses:
+        database, dagster = addresses.database_url, addresses.dagster_database_url
+        in_home = {name: held for name, held in files(stack.home).items() if name.split("/")[0] not in TRUTH_FOLDERS}
+        return {
+            "requests to the provider": {
+                str(number): repr((sorted(each.headers.items()), json.dumps(each.body))).encode()
+                for number, each in enumerate(stack.provider.requests)
+            },
+            "calls of dispatch": {"messages": json.dumps(stack.dispatch.messages).encode()},
+            "tables that are no source": tables(database, but=SOURCES),
+            "Dagster's tables": tables(dagster),
+            "the cloud's tables": tables(stack.cloud["CLOUD_DATABASE_URL"]),
+            "the cloud's Chroma files": files(cloud_folder),
+            "Chroma's files": {name: held for name, held in in_home.items() if name.startswith("chroma/")},
+            "Dagster's files": {name: held for name, held in in_home.items() if name.startswith("dagster/")},
+            "the servers' logs and other files": {
+                name: held for name, held in in_home.items() if not name.startswith(("chroma/", "dagster/"))
+            },
+            "outputs of commands and services": files(stack.outputs),
+            "the listing of dead letters": {"": stack.command("dead-letters", "-n", 10_000).encode()},
+            "HTTP answers": {str(number): answer for number, answer in enumerate(stack.answers)},
+            "/metrics": {"": stack.http("GET", "/metrics").content},
+        }
+
+
+SINKS = (
+    "requests to the provider", "calls of dispatch", "tables that are no source", "Dagster's tables",
+    "the cloud's tables", "the cloud's Chroma files", "Chroma's files", "Dagster's files",
+    "the servers' logs and other files", "outputs of commands and services", "the listing of dead letters",
+    "HTTP answers", "/metrics",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sinks(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer) -> Iterator[Sinks]:
+    folder = tmp_path_factory.mktemp("canaries")
+    for name in ("cloud", "files"):
+        (folder / name).mkdir()
+    (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE canary_cloud")
+    with (
+        OpenAIServer().running() as provider,
+        DispatchServer().running() as dispatch,
+        running_chroma(folder / "cloud") as port,
+    ):
+        cloud = {
+            "CLOUD_VECTOR_BACKEND": "pgvector",
+            "CLOUD_DATABASE_URL": database_named(postgres_server, "canary_cloud"),
+            "CLOUD_CHROMA_PORT": str(port),
+        }
+        stack = Stack(folder, provider, dispatch, cloud, folder / "policy.yaml")
+        try:
+            stack.start_service()
+            push(stack, folder / "files")
+            yield read_sinks(stack, folder / "cloud")
+        finally:
+            stack.stop_service()
+
+
+def test_each_sink_is_one_that_is_read(sinks: Sinks) -> None:
+    assert sorted(sinks) == sorted(SINKS)
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_nothing_of_anybody_is_in(sink: str, sinks: Sinks) -> None:
+    search = people_search()
+    found = {where: hits for where, content in sinks[sink].items() if (hits := search.hits(content))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("sink", SINKS)
+def test_the_same_search_finds_the_control_word_in(sink: str, sinks: Sinks) -> None:
+    assert any(Search([CONTROL]).hits(content) for content in sinks[sink].values())
