@@ -35,7 +35,7 @@ from resources.hnsw_index import HnswIndex
 from resources.migrations import migrate, roll_back
 from resources.settings import Settings
 from resources.vector_db import VectorDB
-from tests.clouds import Proxy, Troubled, cloud_store, differences, failing, proxy_to
+from tests.clouds import Proxy, Troubled, cloud_store, differences, empty_cloud, failing, proxy_to
 from tests.conftest import PostgresServer, database_named
 
 CONTENT, OUTCOMES, LESSONS, PROSPECTS = (
@@ -82,22 +82,11 @@ def open_store(cloud_url: str, chroma_server: tuple[str, int]) -> Iterator[OpenS
 
         def opened(kind: str) -> CloudStore:
             if kind not in emptied:
-                _empty(kind, cloud_url, chroma_server)
+                empty_cloud(kind, cloud_url, chroma_server)
                 emptied.add(kind)
             return stack.enter_context(contextlib.closing(cloud_store(kind, cloud_url, chroma_server)))
 
         yield opened
-
-
-def _empty(kind: str, url: str, chroma: tuple[str, int]) -> None:
-    if kind == "pgvector":
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DROP TABLE IF EXISTS everreach_vectors")
-        return
-    client = chromadb.HttpClient(*chroma)
-    for each in client.list_collections():
-        client.delete_collection(each.name)
-    close_client(client)
 
 
 @pytest.fixture(params=CLOUDS)
@@ -1017,7 +1006,7 @@ def run_machine(database: Database, kind: str, url: str, chroma: tuple[str, int]
     def reset() -> None:
         with database.connection() as connection:
             connection.execute("TRUNCATE vector_embeddings, vector_deliveries, clouds, cloud_collections")
-        _empty(kind, url, chroma)
+        empty_cloud(kind, url, chroma)
 
     class Machine(CloudFollowsTruth):
         pass
