@@ -15,6 +15,7 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
+from resources.servers import end_processes
 from resources.settings import Settings
 from tests.conftest import free_port
 
@@ -26,7 +27,7 @@ PORTS = (
     "prometheus_port",
     "alertmanager_port",
 )
-START_SECONDS = 180
+START_SECONDS = 300  # half a minute on an idle machine
 STOP_SECONDS = 90
 
 
@@ -89,8 +90,15 @@ class Everreach:
             command = subprocess.Popen(
                 self._up, env=self.environment, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
             )
-        until(lambda: "Ready" in self.output() or command.poll() is not None, seconds=START_SECONDS, says=self.output)
-        assert command.poll() is None, self.output()
+        try:
+            until(
+                lambda: "Ready" in self.output() or command.poll() is not None, seconds=START_SECONDS, says=self.output
+            )
+            assert command.poll() is None, self.output()
+        except AssertionError:
+            end_processes([psutil.Process(command.pid), *self.processes()], grace_seconds=30)
+            command.wait()
+            raise
         return command
 
     def stop(self, command: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGINT) -> None:

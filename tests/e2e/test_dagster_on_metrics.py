@@ -11,9 +11,9 @@ from resources.database import Database
 from resources.servers import running_servers
 from tests.everreach import Everreach, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SHOWN_SECONDS = 120
+SHOWN_SECONDS = 240
 """A change is shown at the next poll of the service, fifteen seconds at most after the daemon or a run has made it."""
 
 SENSOR = {"sensor_name": "strategy_rebuild_sensor"}

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS
 from tests.everreach import EVERREACH, Everreach, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 WITHOUT_A_SOURCE = {
     "recorded": {

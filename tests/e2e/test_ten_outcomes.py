@@ -15,7 +15,7 @@ from resources.database import Database
 from resources.servers import running_servers
 from tests.everreach import Everreach, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 QUIET_SECONDS = 25
 """Five intervals of the sensor, and longer than a rebuild takes from its cause to its end."""

@@ -12,7 +12,7 @@ import pytest
 from resources.servers import answers_http, embedded_processes, end_processes
 from tests.everreach import Everreach, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(500)
 
 PROGRAM = """
 import sys
