@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS
 from tests.everreach import EVERREACH, Everreach, until
+from tests.prometheus_server import PROMTOOL_MAY_SAY, promtool_findings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
@@ -80,14 +81,5 @@ def test_what_the_main_job_did_is_in_the_numbers(scraped: str) -> None:
         assert line in scraped, line
 
 
-PROMTOOL_MAY_SAY = (
-    'everreach_vector_index_null_count non-histogram and non-summary metrics should not have "_count" suffix'
-)
-"""The name is part of the contract (docs/monitoring.md), and the contract's dashboards ask for it."""
-
-
-def test_promtool_has_nothing_else_to_say_about_it(scraped: str) -> None:
-    checked = subprocess.run(
-        ["promtool", "check", "metrics"], input=scraped, capture_output=True, text=True, check=False
-    )
-    assert (checked.stdout + checked.stderr).splitlines() == [PROMTOOL_MAY_SAY]
+def test_promtool_has_one_thing_to_say_about_it(scraped: str) -> None:
+    assert promtool_findings(scraped) == [PROMTOOL_MAY_SAY]
