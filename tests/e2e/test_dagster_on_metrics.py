@@ -11,7 +11,7 @@ from resources.database import Database
 from resources.servers import running_servers
 from tests.everreach import Everreach, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SHOWN_SECONDS = 240
 """A change is shown at the next poll of the service, fifteen seconds at most after the daemon or a run has made it."""
