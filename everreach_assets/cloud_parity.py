@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.errors import Refused
 from everreach_assets.domain.sync import Held, allowed_metadata, may_leave, same_metadata, should_sync
-from resources import metric_records, sync_ledger
+from resources import metric_records, sync_lease, sync_ledger
 from resources.cloud_store import Cloud
 from resources.database import Database
 from resources.metric_records import Record
@@ -65,7 +65,7 @@ def compare(collection: str, *, database: Database, cloud: Cloud) -> ParityRepor
         Unavailable: the cloud or the database did not answer.
     """
     with database.connection() as connection:
-        is_known = sync_ledger.knows_address(connection, cloud.address_sha256)
+        is_known = sync_lease.knows_address(connection, cloud.address_sha256)
         before, leaving_before = sync_ledger.confirmed_rows(connection, collection)
     held = cloud.listing(collection)
     forbidden = cloud.forbidden()

@@ -27,11 +27,12 @@ from everreach_assets.domain.sync import (
     policy_sha256,
     should_sync,
 )
-from resources import metric_records, sync_ledger
+from resources import metric_records, sync_lease, sync_ledger
 from resources.cloud_store import Cloud, RowsRefused
 from resources.database import Connection, Database
 from resources.metric_records import Record
-from resources.sync_ledger import Lease, Pending
+from resources.sync_lease import Lease
+from resources.sync_ledger import Pending
 
 SYNCED = tuple(name for name in COLLECTIONS if may_leave(name))
 """The collections that have a copy in the cloud."""
@@ -129,7 +130,7 @@ def sync_collection(
     if not cloud.is_configured:
         return report
     _meet(database, cloud)
-    with sync_ledger.lease(database, collection, _holder()) as lease:
+    with sync_lease.lease(database, collection, _holder()) as lease:
         if lease is None:
             report.is_busy = True
         else:
@@ -153,7 +154,7 @@ def plan_collection(collection: str, *, database: Database, cloud: Cloud) -> Syn
     """
     plan = SyncPlan(collection)
     with database.connection() as connection:
-        of_all = not sync_ledger.knows_address(connection, cloud.address_sha256)
+        of_all = not sync_lease.knows_address(connection, cloud.address_sha256)
         plan.dead_letters = {} if of_all else sync_ledger.dead_letters(connection, collection)
         for batch in _batches(connection, collection, of_all=of_all):
             for row in batch:
@@ -204,7 +205,7 @@ class _Sync:
     def _send_batch(self, batch: Sequence[Change], known: dict[str, Pending]) -> None:
         """Write, read back, acknowledge; a batch that is refused is halved until the row that spoils it is alone."""
         with self._database.connection() as connection:
-            sync_ledger.renew(connection, self._lease)
+            sync_lease.renew(connection, self._lease)
         collection = self._lease.collection
         try:
             self._cloud.write(collection, batch)
@@ -239,7 +240,7 @@ class _Sync:
         dropped = sum(self._dropped[each.doc_id] for each in confirmed)
         try:
             with self._database.transaction() as connection:
-                sync_ledger.renew(connection, self._lease)
+                sync_lease.renew(connection, self._lease)
                 if confirmed:
                     sync_ledger.acknowledge(connection, collection, confirmed)
                 dead = sync_ledger.note_failures(connection, collection, failed, known) if failed else 0
@@ -259,7 +260,7 @@ class _Sync:
         if not kept:
             return
         with self._database.transaction() as connection:
-            sync_ledger.renew(connection, self._lease)
+            sync_lease.renew(connection, self._lease)
             sync_ledger.note_kept(connection, self._lease.collection, kept)
             self._count(connection, Counter(), {"local_only": len(kept)})
         self._report.kept_rows += len(kept)
@@ -285,10 +286,10 @@ def _meet(database: Database, cloud: Cloud) -> None:
     """
     address, policy = cloud.address_sha256, policy_sha256()
     with database.connection() as connection:
-        if sync_ledger.is_met(connection, address, policy):
+        if sync_lease.is_met(connection, address, policy):
             return
     cloud.erase_forbidden()
-    sync_ledger.meet(database, address, policy, SYNCED)
+    sync_lease.meet(database, address, policy, SYNCED)
 
 
 def _batches(connection: Connection, collection: str, *, of_all: bool = False) -> Iterator[list[Pending]]:

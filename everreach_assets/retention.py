@@ -22,7 +22,7 @@ from everreach_assets.domain.retention import (
     plan_hash,
     read_policy,
 )
-from resources import archives
+from resources import archives, metric_records
 from resources.database import Connection, Database
 from resources.embedding_cache import EmbeddingCache
 from resources.retention import clock, measures, plans, purges, receipts, restores
@@ -110,7 +110,9 @@ def load_policy(path: Path | None) -> RetentionPolicy:
 
 
 def make_plan(policy: RetentionPolicy, *, database: Database) -> Plan:
-    """Store what the policy would purge now; nothing is purged."""
+    """Store what the policy would purge now; no document is purged. Old ids of recordings are forgotten with it."""
+    with database.connection() as connection:
+        metric_records.forget_old_record_ids(connection)
     with database.transaction() as connection:
         plan = plans.begin(connection, policy)
         return plans.finish(connection, plan, plan_hash(policy.version, plans.items(connection, plan.plan_id)))

@@ -2,7 +2,7 @@
 
 Chroma can neither compare before it writes nor keep a mark of what was deleted, so this module reads before it writes,
 and keeps removals in a collection beside. Two writers at once could still pass each other between the two steps: the
-lease (`sync_ledger.py`) sees to it that there is one. What does not belong here: what may be sent (`cloud_store.py`).
+lease (`sync_lease.py`) sees to it that there is one. What does not belong here: what may be sent (`cloud_store.py`).
 
     everreach.<collection>.<space id>    the rows of one space
     everreach.<collection>.removed       ids of removed rows, with the revision of the removal

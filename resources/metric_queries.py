@@ -21,6 +21,7 @@ from everreach_assets.domain.sync import may_leave
 from resources import metric_records
 from resources.database import Connection
 from resources.metric_records import Sample
+from resources.outcomes import PLATFORMS
 from resources.providers import LOCAL
 from resources.settings import Settings
 from resources.vector_store import CLOUD_TARGET
@@ -44,18 +45,13 @@ class MetricQuery:
     fold: Fold = sum
 
 
-PLATFORMS = """
-    WITH RECURSIVE platforms AS (
-        SELECT min(platform)::text AS platform FROM actp_feedback_posts
-        UNION ALL
-        SELECT (SELECT min(posts.platform) FROM actp_feedback_posts AS posts WHERE posts.platform > known.platform)
-        FROM platforms AS known WHERE known.platform IS NOT NULL
-    ), fresh AS (
+FRESH = f"""
+    {PLATFORMS}, fresh AS (
         SELECT platform::text AS platform, count(DISTINCT post_id) AS posts FROM outcome_snapshots
-        WHERE strategy_id IS NULL AND metrics <> '{}' GROUP BY platform
+        WHERE strategy_id IS NULL AND metrics <> '{{}}' GROUP BY platform
     )
-"""
-"""Each platform by one step in the index of the posts, and what is new by the index of what is new."""
+"""  # noqa: S608 - a constant
+"""Each platform, and what is new by the index of what is new."""
 
 # With "ORDER BY rev" the planner takes the index of what is pending; it holds every row for that, and would read all.
 WAITING = """
@@ -84,7 +80,7 @@ QUERIES: tuple[MetricQuery, ...] = (
     MetricQuery(
         "feedback",
         "everreach_outcomes_since_rebuild",
-        PLATFORMS  # noqa: S608 - both are constants
+        FRESH  # noqa: S608 - both are constants
         + "SELECT platform, coalesce(posts, 0) AS value FROM platforms LEFT JOIN fresh USING (platform)"
         " WHERE platform IS NOT NULL",
         fold=max,
@@ -92,7 +88,7 @@ QUERIES: tuple[MetricQuery, ...] = (
     MetricQuery(
         "feedback",
         "everreach_outcomes_until_rebuild",
-        PLATFORMS  # noqa: S608 - both are constants
+        FRESH  # noqa: S608 - both are constants
         + "SELECT platform, greatest(%(new_outcomes)s - coalesce(posts, 0), 0) AS value"
         " FROM platforms LEFT JOIN fresh USING (platform) WHERE platform IS NOT NULL",
         fold=min,

@@ -24,6 +24,8 @@ LABEL_VALUE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.:-]{0,63}")
 NEVER_ALLOWED = frozenset({"total", OTHER})
 VALUES_OF_A_SET = 50
 RECORD_ID_MAX_BYTES = 200
+RECORD_ID_AGE = dt.timedelta(days=30)
+"""A caller that is not sure whether it was heard asks again within minutes or days, not months."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def record(connection: Connection, records: Sequence[Record], *, record_id: str 
     """Record all of them in one statement, in the transaction of the connection if it is in one.
 
     Args:
-        record_id: names this recording: the same again adds nothing. A provider's request id, or run, step and number.
+        record_id: names this recording: the same again within 30 days adds nothing. A provider's request id, or run,
+            step and number.
 
     Returns:
         False where that record_id was recorded before.
@@ -113,6 +116,11 @@ def record_from_outside(connection: Connection, records: Sequence[Record], *, re
     return record(connection, records, record_id=record_id)
 
 
+def forget_old_record_ids(connection: Connection) -> int:
+    """Forget the ids of recordings older than `RECORD_ID_AGE`; answers how many. It reads the table, once a day."""
+    return connection.execute("DELETE FROM metric_record_ids WHERE recorded_at < now() - %s", (RECORD_ID_AGE,)).rowcount
+
+
 def _is_record_id(text: str) -> bool:
     return text.isprintable() and 0 < len(text.encode()) <= RECORD_ID_MAX_BYTES
 
@@ -145,6 +153,7 @@ def allow_value(connection: Connection, value_set: str, value: str) -> bool:
 
 
 def value_sets(connection: Connection) -> dict[str, list[str]]:
+    """The closed sets as they are now, with what an operator has allowed and without `other`; values in their order."""
     rows = connection.execute(
         "SELECT value_set, array_agg(value ORDER BY value) FROM metric_label_values WHERE value <> %s GROUP BY 1",
         (OTHER,),

@@ -22,9 +22,21 @@ class LabelChanges:
     unchanged: int
 
 
+PLATFORMS = """
+    WITH RECURSIVE platforms AS (
+        SELECT min(platform)::text AS platform FROM actp_feedback_posts
+        UNION ALL
+        SELECT (SELECT min(posts.platform) FROM actp_feedback_posts AS posts WHERE posts.platform > known.platform)
+        FROM platforms AS known WHERE known.platform IS NOT NULL
+    )
+"""
+"""Each platform by one step in the index of the posts, however many posts there are; the last row is empty."""
+
+
 def platforms(connection: Connection) -> list[str]:
     """Every platform that has a post, in the order of their names."""
-    return [name for (name,) in connection.execute("SELECT DISTINCT platform FROM actp_feedback_posts ORDER BY 1")]
+    rows = connection.execute(f"{PLATFORMS} SELECT platform FROM platforms WHERE platform IS NOT NULL")  # noqa: S608
+    return [name for (name,) in rows]
 
 
 def unlabelled(connection: Connection, classifier_version: str) -> dict[str, int]:
@@ -86,30 +98,8 @@ def write_labels(
 
     A post gets a new row where its label, its snapshot or the classifier is another one; the old row is superseded.
     """
-    row = connection.execute(
-        """
-        WITH given AS (
-            SELECT * FROM unnest(
-                %(post_ids)s::text[], %(seqs)s::bigint[], %(labels)s::text[], %(reasons)s::text[], %(metrics)s::text[],
-                %(values)s::float8[], %(scores)s::float8[], %(multiples)s::float8[], %(references)s::int[])
-            AS t (post_id, snapshot_seq, label, reason, metric, value, score, multiple, reference_posts)
-        ), changed AS (
-            SELECT given.* FROM given
-            LEFT JOIN outcome_labels AS current
-                ON current.platform = %(platform)s AND current.post_id = given.post_id AND current.superseded_at IS NULL
-            WHERE (current.label, current.snapshot_seq, current.classifier_version)
-                IS DISTINCT FROM (given.label, given.snapshot_seq, %(version)s)
-        ), superseded AS (
-            UPDATE outcome_labels AS old SET superseded_at = now() FROM changed
-            WHERE old.platform = %(platform)s AND old.post_id = changed.post_id AND old.superseded_at IS NULL
-            RETURNING old.seq
-        )
-        SELECT array_agg(post_id), (SELECT count(*) FROM superseded) FROM changed
-        """,
-        _columns(platform, classifications, classifier_version),
-    ).fetchone()
-    changed_ids = set(row[0] or ()) if row else set()
-    changed = [each for each in classifications if each.post_id in changed_ids]
+    superseded = _supersede(connection, _columns(platform, classifications, classifier_version))
+    changed = [each for each in classifications if each.post_id in superseded]
     # A second statement: within one, the new row and the superseded one would be current at the same time.
     connection.execute(
         """
@@ -138,6 +128,33 @@ def write_labels(
         ],
     )
     return LabelChanges(labels, len(classifications) - len(changed))
+
+
+def _supersede(connection: Connection, given: dict[str, object]) -> set[str]:
+    """End the current rows of the posts for which something else is given; answers these posts, new ones too."""
+    row = connection.execute(
+        """
+        WITH given AS (
+            SELECT * FROM unnest(
+                %(post_ids)s::text[], %(seqs)s::bigint[], %(labels)s::text[], %(reasons)s::text[], %(metrics)s::text[],
+                %(values)s::float8[], %(scores)s::float8[], %(multiples)s::float8[], %(references)s::int[])
+            AS t (post_id, snapshot_seq, label, reason, metric, value, score, multiple, reference_posts)
+        ), changed AS (
+            SELECT given.* FROM given
+            LEFT JOIN outcome_labels AS current
+                ON current.platform = %(platform)s AND current.post_id = given.post_id AND current.superseded_at IS NULL
+            WHERE (current.label, current.snapshot_seq, current.classifier_version)
+                IS DISTINCT FROM (given.label, given.snapshot_seq, %(version)s)
+        ), superseded AS (
+            UPDATE outcome_labels AS old SET superseded_at = now() FROM changed
+            WHERE old.platform = %(platform)s AND old.post_id = changed.post_id AND old.superseded_at IS NULL
+            RETURNING old.seq
+        )
+        SELECT array_agg(post_id), (SELECT count(*) FROM superseded) FROM changed
+        """,
+        given,
+    ).fetchone()
+    return set(row[0] or ()) if row else set()
 
 
 FLOP_WINDOW_DAYS = 30

@@ -8,8 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import chromadb
+import psycopg
+
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.domain.sync import Change, Held, Outgoing, Removal, allowed_metadata, judge, should_sync
+from resources.chroma_index import close_client
 from resources.cloud_store import CloudStore
 from resources.database import Database
 from resources.sync_ledger import VECTOR_SHA256
@@ -164,3 +168,15 @@ def cloud_store(kind: str, url: str, chroma: tuple[str, int], seconds: float = 2
     from resources.cloud_postgres import PostgresCloud
 
     return PostgresCloud(url, request_seconds=seconds)
+
+
+def empty_cloud(kind: str, url: str, chroma: tuple[str, int]) -> None:
+    """Remove everything that another test has left in the cloud."""
+    if kind == "pgvector":
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP TABLE IF EXISTS everreach_vectors")
+        return
+    client = chromadb.HttpClient(*chroma)
+    for each in client.list_collections():
+        client.delete_collection(each.name)
+    close_client(client)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import free_port
+from tests.conftest import free_port, program
 
 START_SECONDS = 60
 CONFIG = """
@@ -82,3 +82,16 @@ def _open_metrics(exposition: str, labels: dict[str, str], instants: Sequence[fl
             given = ",".join(f"{name}={json.dumps(value)}" for name, value in (sample.labels | labels).items())
             for instant in instants:
                 yield f"{sample.name}{{{given}}} {sample.value} {instant:.0f}"
+
+
+PROMTOOL_MAY_SAY = (
+    'everreach_vector_index_null_count non-histogram and non-summary metrics should not have "_count" suffix'
+)
+"""The one finding that is allowed: the name is the contract's (docs/monitoring.md), and its dashboards ask for it."""
+
+
+def promtool_findings(exposition: str) -> list[str]:
+    """What `promtool check metrics` says about the answer of a scrape, line by line."""
+    command = [program("promtool"), "check", "metrics"]
+    checked = subprocess.run(command, input=exposition, capture_output=True, text=True, check=False)
+    return (checked.stdout + checked.stderr).splitlines()

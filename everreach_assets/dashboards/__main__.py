@@ -20,6 +20,7 @@ def files() -> dict[str, str]:
 
 
 def main() -> None:
+    """Write every dashboard into its file of grafana/, and say which."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in files().items():
         (FOLDER / name).write_text(text, encoding="utf-8")

@@ -34,6 +34,7 @@ NULLS = "everreach_vector_index_null_count"
 
 
 def embedding() -> dashboard.Dashboard:
+    """The dashboard of the embedding providers, the index and the runs that fill it."""
     return board(
         "everreach-embedding",
         "EverReach: embedding",
@@ -43,7 +44,7 @@ def embedding() -> dashboard.Dashboard:
             "Cost": _cost(),
             "Provider": _provider(),
             "Cache": _cache(),
-            "Index": _index(),
+            "Index": [*_index(), *_what_the_index_takes()],
             "Backfill": _backfill(),
         },
         filters=["collection"],
@@ -239,6 +240,11 @@ def _index() -> list[Panel]:
             maximum=1,
             alerts=["EverReachVectorSelfRecallLow"],
         ),
+    ]
+
+
+def _what_the_index_takes() -> list[Panel]:
+    return [
         graph(
             "Changes the index has yet to take",
             "Rows of Postgres that the index has not acknowledged.",

@@ -43,6 +43,7 @@ COST_SHARE = f"{total(COST)} / max({series(CAP)})"
 
 
 def overview() -> dashboard.Dashboard:
+    """The dashboard that a person opens first: the business, the cost, and whether everything works."""
     return board(
         "everreach-overview",
         "EverReach: overview",
@@ -52,7 +53,7 @@ def overview() -> dashboard.Dashboard:
             "Business": _business(),
             "Cloud cost": _cost(),
             "Dispatch": _dispatch(),
-            "Health": _health(),
+            "Health": [*_service_health(), *_alerting_health(), *_what_runs()],
         },
         filters=["platform"],
         since="now-7d",
@@ -201,7 +202,7 @@ def _dispatch() -> list[Panel]:
     ]
 
 
-def _health() -> list[Panel]:
+def _service_health() -> list[Panel]:
     return [
         number(
             "Service",
@@ -234,6 +235,11 @@ def _health() -> list[Panel]:
             steps=above(120, 600),
             alerts=["DagsterDaemonHeartbeatStale"],
         ),
+    ]
+
+
+def _alerting_health() -> list[Panel]:
+    return [
         number(
             "Last alert accepted",
             "Time since dispatch last took a message of the alert relay.",
@@ -263,6 +269,11 @@ def _health() -> list[Panel]:
             "short",
             Query(increase("everreach_alert_dispatch_total", DAY, "result"), "{{result}}"),
         ),
+    ]
+
+
+def _what_runs() -> list[Panel]:
+    return [
         table(
             "Parts of the scrape",
             "1 where that part of the service's answer was complete.",

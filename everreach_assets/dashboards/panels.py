@@ -139,10 +139,12 @@ UP: Steps = ((None, "red"), (1, "green"))
 
 
 def above(amber: float, red: float) -> Steps:
+    """Colours of a value that is better the lower it is: amber and red from these values on."""
     return (None, "green"), (amber, "orange"), (red, "red")
 
 
 def below(amber: float, red: float) -> Steps:
+    """Colours of a value that is better the higher it is: amber below the one value, red below the other."""
     return (None, "red"), (red, "orange"), (amber, "green")
 
 

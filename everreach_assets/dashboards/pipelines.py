@@ -31,6 +31,7 @@ REJECTED = "everreach_ingest_rejected_total"
 
 
 def pipelines() -> dashboard.Dashboard:
+    """The dashboard of what Dagster runs, the feedback loop and intake."""
     return board(
         "everreach-pipelines",
         "EverReach: pipelines",

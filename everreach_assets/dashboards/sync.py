@@ -23,6 +23,7 @@ LOCAL_ONLY = "everreach_cloud_local_only_docs"
 
 
 def sync() -> dashboard.Dashboard:
+    """The dashboard of the copy in the cloud, of what may not leave, and of retention."""
     return board(
         "everreach-sync",
         "EverReach: sync, privacy and retention",

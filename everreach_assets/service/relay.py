@@ -53,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def utc_now() -> dt.datetime:
+    """The time, with its zone; the relay's clock where no other is given."""
     return dt.datetime.now(dt.UTC)
 
 

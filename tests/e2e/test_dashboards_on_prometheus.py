@@ -4,21 +4,17 @@ import csv
 import datetime as dt
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
 from everreach_assets.domain.metric_catalogue import CATALOGUE, VALUE_SETS
-from tests.conftest import free_port
 from tests.dashboard_checks import panels, targets
+from tests.everreach import Everreach
 from tests.prometheus_server import Prometheus, back_filled, running_prometheus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -39,89 +35,49 @@ VARIABLES = {
 }
 
 
-@dataclass
-class Everreach:
-    """The command on a data folder of its own, with a second Chroma for its cloud."""
+def work(everreach: Everreach, *options: str | Path) -> None:
+    """The main job, a search, a sync, a purge."""
+    everreach("run", *options)
+    everreach("search", "a question for you")
+    everreach("sync")
+    everreach("sync", "--check")
+    everreach("retention", "purge", "--yes")
 
-    home: Path
-    cloud_port: int
-    port: int = field(default_factory=free_port)
-    webserver_port: int = field(default_factory=free_port)
-    chroma_port: int = field(default_factory=free_port)
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return os.environ | {
-            "EVERREACH_HOME": str(self.home),
-            "EVERREACH_METRICS_PORT": str(self.port),
-            "EVERREACH_WEBSERVER_PORT": str(self.webserver_port),
-            "EVERREACH_API_TOKENS": TOKEN,
-            "CHROMA_PORT": str(self.chroma_port),
-            "CLOUD_VECTOR_BACKEND": "chroma",
-            "CLOUD_CHROMA_HOST": "127.0.0.1",
-            "CLOUD_CHROMA_PORT": str(self.cloud_port),
-            "CLOUD_CHROMA_SSL": "false",
-            "NO_PROXY": "*",
+def record(everreach: Everreach) -> None:
+    """What other services record, by the API: each metric of theirs, with the first value of each label's set."""
+    outside = [metric for metric in CATALOGUE.values() if metric.source == "outside"]
+    records = [
+        {
+            "metric": metric.name,
+            "labels": {label: VALUE_SETS[values][0] for label, values in metric.labels.items()},
+            "value": 2,
         }
-
-    def __call__(self, *arguments: str | Path) -> None:
-        program = Path(sys.executable).with_name("everreach")
-        finished = subprocess.run(
-            [program, *arguments], env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-
-    def work(self, *options: str | Path) -> None:
-        """The main job, a search, a sync, a purge."""
-        self("run", *options)
-        self("search", "a question for you")
-        self("sync")
-        self("sync", "--check")
-        self("retention", "purge", "--yes")
-
-    def record(self) -> None:
-        """What other services record, by the API: each metric of theirs, with the first value of each label's set."""
-        outside = [metric for metric in CATALOGUE.values() if metric.source == "outside"]
-        records = [
-            {
-                "metric": metric.name,
-                "labels": {label: VALUE_SETS[values][0] for label, values in metric.labels.items()},
-                "value": 2,
-            }
-            for metric in outside
-        ]
-        answer = httpx.post(
-            f"http://127.0.0.1:{self.port}/api/v1/metrics",
-            json={"records": records},
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=30,
-        )
-        assert answer.json() == {"recorded": True}
-
-    def scrape(self) -> str:
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=30).text
+        for metric in outside
+    ]
+    answer = httpx.post(
+        f"{everreach.service}/api/v1/metrics",
+        json={"records": records},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=30,
+    )
+    assert answer.json() == {"recorded": True}
 
 
 @pytest.fixture(scope="module")
 def everreach(tmp_path_factory: pytest.TempPathFactory, chroma_server: tuple[str, int]) -> Iterator[Everreach]:
     """What `everreach up` runs (service, daemon, webserver), after the main job on the sample."""
-    home = tmp_path_factory.mktemp("evaluation") / "home"
-    everreach = Everreach(home, chroma_server[1])
-    everreach.work()
-    program = Path(sys.executable).with_name("everreach")
-    with (
-        (home / "up.log").open("wb") as log,
-        subprocess.Popen([program, "up"], env=everreach.environment, stdout=log, stderr=log) as command,
-    ):
-        try:
-            deadline = time.monotonic() + 180
-            while b"Ready" not in (home / "up.log").read_bytes():
-                assert command.poll() is None, (home / "up.log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            yield everreach
-        finally:
-            command.terminate()
+    everreach = Everreach(
+        tmp_path_factory.mktemp("evaluation"),
+        everreach_api_tokens=TOKEN,
+        cloud_vector_backend="chroma",  # a second Chroma, for its cloud
+        cloud_chroma_host="127.0.0.1",
+        cloud_chroma_port=chroma_server[1],
+        cloud_chroma_ssl=False,
+    )
+    work(everreach)
+    with everreach.running():
+        yield everreach
 
 
 def write_posts(path: Path) -> None:
@@ -142,8 +98,8 @@ def write_posts(path: Path) -> None:
 def prometheus(everreach: Everreach, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """It scraped the service before, during and after a second run, and has the first scrape as of a day ago too."""
     folder = tmp_path_factory.mktemp("prometheus")
-    everreach.record()
-    target = f"127.0.0.1:{everreach.port}"
+    record(everreach)
+    target = f"127.0.0.1:{everreach.settings.everreach_metrics_port}"
     start = time.time() - DAY_SECONDS
     instants = [start + minute * 60 for minute in range(-5, 15)]
     back_filled(folder, everreach.scrape(), {"job": "everreach", "instance": target}, instants)
@@ -153,8 +109,8 @@ def prometheus(everreach: Everreach, tmp_path_factory: pytest.TempPathFactory) -
             assert time.monotonic() < deadline
             time.sleep(0.5)
         write_posts(folder / "posts.csv")
-        everreach.work("--posts", folder / "posts.csv", "--platform", "linkedin")
-        everreach.record()
+        work(everreach, "--posts", folder / "posts.csv", "--platform", "linkedin")
+        record(everreach)
         time.sleep(SECONDS_OF_SCRAPES)
         yield prometheus
 

@@ -1,10 +1,8 @@
 """`everreach run` as a person runs it, on the sample and on files of their own, and the commands that come after it."""
 
 import itertools
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 from resources.database import Database
 from resources.servers import embedded_processes, running_servers
 from resources.settings import Settings
-from tests.conftest import free_port
+from tests.everreach import EVERREACH, Everreach
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -27,51 +25,28 @@ SHARED_POSTS = {
 }
 
 
-class Commands:
-    """The `everreach` command on a data folder of its own."""
-
-    def __init__(self, home: Path, backend: str) -> None:
-        self.settings = Settings(_env_file=None, everreach_home=home, chroma_port=free_port(), vector_backend=backend)
-        self._environment = os.environ | {
-            "EVERREACH_HOME": str(home),
-            "VECTOR_BACKEND": backend,
-            "CHROMA_PORT": str(self.settings.chroma_port),
-        }
-
-    def interrupted(self, number: signal.Signals, *, after: str) -> str:
-        """What `run` printed that got the signal after it had printed a line with those words."""
-        with subprocess.Popen(
-            [Path(sys.executable).with_name("everreach"), "run"],
-            env=self._environment | {"PYTHONUNBUFFERED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            printed = "".join(itertools.takewhile(lambda line: after not in line, process.stdout))
-            time.sleep(1)
-            process.send_signal(number)
-            printed += process.stdout.read()
-        assert process.returncode != 0
-        return printed
-
-    def __call__(self, *arguments: str | Path, expect: int = 0) -> str:
-        finished = subprocess.run(
-            [Path(sys.executable).with_name("everreach"), *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == expect, finished.stdout + finished.stderr
-        assert "Traceback" not in finished.stderr
-        return finished.stdout + finished.stderr
+def interrupted(everreach: Everreach, number: signal.Signals, *, after: str) -> str:
+    """What `run` printed that got the signal after it had printed a line with those words."""
+    with subprocess.Popen(
+        [EVERREACH, "run"],
+        env=everreach.environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        printed = "".join(itertools.takewhile(lambda line: after not in line, process.stdout))
+        time.sleep(1)
+        process.send_signal(number)
+        printed += process.stdout.read()
+    assert process.returncode != 0
+    return printed
 
 
 @pytest.fixture(scope="module")
-def everreach(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+def everreach(tmp_path_factory: pytest.TempPathFactory) -> Everreach:
     """Postgres alone, after the main job on the sample."""
-    commands = Commands(tmp_path_factory.mktemp("pgvector") / "home", "pgvector")
+    commands = Everreach(tmp_path_factory.mktemp("pgvector"), vector_backend="pgvector")
     printed = commands("run")
     for line in ("660", "vectors in content_embeddings", "Labels by platform", "opens with a question", "Most similar"):
         assert line in printed
@@ -79,7 +54,7 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Commands:
     return commands
 
 
-def test_a_second_run_changes_nothing(everreach: Commands) -> None:
+def test_a_second_run_changes_nothing(everreach: Everreach) -> None:
     before = _dump(everreach.settings)
     printed = everreach("run")
     assert "660 as before; 0 new observations" in printed
@@ -88,13 +63,13 @@ def test_a_second_run_changes_nothing(everreach: Commands) -> None:
     assert before["vector_embeddings"]
 
 
-def test_search_finds_posts_and_obeys_the_filter(everreach: Commands) -> None:
+def test_search_finds_posts_and_obeys_the_filter(everreach: Everreach) -> None:
     lines = everreach("search", "a question for you", "-n", "3", "--where", '{"platform": "tiktok"}').splitlines()
     assert len(lines) == 6  # each with the beginning of its text below
     assert all("tiktok:" in line for line in lines[::2])
 
 
-def test_a_strategy_is_shown_with_the_posts_that_it_rests_on(everreach: Commands) -> None:
+def test_a_strategy_is_shown_with_the_posts_that_it_rests_on(everreach: Everreach) -> None:
     assert "tiktok:" in everreach("strategy", "show", "tiktok")
 
 
@@ -109,23 +84,23 @@ def test_a_strategy_is_shown_with_the_posts_that_it_rests_on(everreach: Commands
         (("ingest", "posts", "no-such-file.csv"), "does not exist"),
     ],
 )
-def test_wrong_input_is_told_what_to_do(everreach: Commands, arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_input_is_told_what_to_do(everreach: Everreach, arguments: tuple[str, ...], says: str) -> None:
     assert says in everreach(*arguments, expect=2)
 
 
-def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Commands, tmp_path: Path) -> None:
+def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Everreach, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("post_id,text,account,published_at,views\n1,My own post,me,2026-01-01T00:00:00Z,10\n")
     assert "Among your posts are the 660 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
 
 
 def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_up_none(tmp_path: Path) -> None:
-    commands = Commands(tmp_path / "home", "pgvector")
-    printed = commands.interrupted(signal.SIGHUP, after="build strategies")
+    commands = Everreach(tmp_path, vector_backend="pgvector")
+    printed = interrupted(commands, signal.SIGHUP, after="build strategies")
     assert "Traceback" not in printed
     assert printed.rstrip().endswith("Aborted!")
     assert embedded_processes(commands.settings) == {}
-    commands.interrupted(signal.SIGKILL, after="build strategies")
+    interrupted(commands, signal.SIGKILL, after="build strategies")
     assert "opens with a question" in commands("run")
     with running_servers(commands.settings) as addresses, psycopg.connect(addresses.dagster_database_url) as connection:
         statuses = {status for (status,) in connection.execute("SELECT status FROM runs")}
@@ -133,7 +108,7 @@ def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_u
 
 
 def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> None:
-    commands = Commands(tmp_path / "home", "chroma")
+    commands = Everreach(tmp_path)
     assert "Searches are answered by chroma" in commands("run")
     assert "660 vectors, all in chroma" in commands("index", "check")
     _lose_rows(commands.settings)
@@ -145,7 +120,7 @@ def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("platform", SHARED_POSTS)
 def test_the_main_job_takes_a_persons_own_file(platform: str, shared_data: Path, tmp_path: Path) -> None:
-    commands = Commands(tmp_path / "home", "chroma")
+    commands = Everreach(tmp_path)
     printed = commands(
         "run",
         "--posts",
@@ -160,7 +135,7 @@ def test_the_main_job_takes_a_persons_own_file(platform: str, shared_data: Path,
 
 
 @pytest.mark.shared_data
-def test_a_file_without_rows_is_no_failure(everreach: Commands, shared_data: Path) -> None:
+def test_a_file_without_rows_is_no_failure(everreach: Everreach, shared_data: Path) -> None:
     empty = shared_data / "facebook_pages_2016" / "empty_page_oreo.csv"
     assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
 

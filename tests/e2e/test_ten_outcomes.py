@@ -4,12 +4,8 @@ The real webserver, daemon, code server and run workers; outcomes are recorded b
 """
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,54 +13,23 @@ import pytest
 from everreach_assets.feedback import FeedbackSyncEngine
 from resources.database import Database
 from resources.servers import running_servers
-from resources.settings import Settings
-from tests.conftest import free_port
+from tests.everreach import Everreach, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 QUIET_SECONDS = 25
 """Five intervals of the sensor, and longer than a rebuild takes from its cause to its end."""
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        everreach_home=tmp_path / "home",
-        everreach_webserver_port=free_port(),
-        everreach_metrics_port=free_port(),
-        chroma_port=free_port(),
-    )
-
-
-@pytest.fixture
-def running_up(settings: Settings, tmp_path: Path) -> Iterator[None]:
-    """`everreach up`, ready, until the test ends."""
-    environment = os.environ | {
-        "EVERREACH_HOME": str(settings.home),
-        "EVERREACH_WEBSERVER_PORT": str(settings.everreach_webserver_port),
-        "EVERREACH_METRICS_PORT": str(settings.everreach_metrics_port),
-        "CHROMA_PORT": str(settings.chroma_port),
-    }
-    log = tmp_path / "up.log"
-    with log.open("wb") as output:
-        command = subprocess.Popen(
-            [Path(sys.executable).with_name("everreach"), "up"],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        until(lambda: "Ready" in log.read_text(), seconds=120)
-        yield
-    finally:
-        command.send_signal(signal.SIGINT)
-        assert command.wait(60) == 0, log.read_text()[-2_000:]
-
-
-@pytest.fixture
-def database(settings: Settings, running_up: None) -> Iterator[Database]:
-    with running_servers(settings) as addresses, Database(addresses.database_url) as database:
+def database(tmp_path: Path) -> Iterator[Database]:
+    """The database of an `everreach up`, for as long as the test lasts."""
+    everreach = Everreach(tmp_path)
+    with (
+        everreach.running(),
+        running_servers(everreach.settings) as addresses,
+        Database(addresses.database_url) as database,
+    ):
         yield database
 
 
@@ -104,10 +69,3 @@ def strategies(database: Database) -> list[tuple[str, int, bool]]:
             " ORDER BY strategy_id"
         )
         return [(platform, new, is_archived) for platform, new, is_archived, _ in rows]
-
-
-def until(condition: Callable[[], bool], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.2)

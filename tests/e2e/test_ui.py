@@ -1,19 +1,15 @@
 """What a person sees in a browser after `everreach run` and `everreach up`: the graph, the runs, the strategies."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.conftest import free_port
+from tests.everreach import Everreach
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 CHROMIUM = "/usr/bin/chromium"
 OFFLINE = [
@@ -29,29 +25,10 @@ OFFLINE = [
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The UI of `everreach up` on a folder in which `everreach run` ran before."""
-    folder = tmp_path_factory.mktemp("ui")
-    port = free_port()
-    environment = os.environ | {
-        "EVERREACH_HOME": str(folder / "home"),
-        "EVERREACH_WEBSERVER_PORT": str(port),
-        "EVERREACH_METRICS_PORT": str(free_port()),
-        "CHROMA_PORT": str(free_port()),
-    }
-    everreach = Path(sys.executable).with_name("everreach")
-    subprocess.run([everreach, "run"], env=environment, check=True, capture_output=True)
-    log = folder / "up.log"
-    with log.open("wb") as output:
-        command = subprocess.Popen([everreach, "up"], env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 120
-        while "Ready" not in log.read_text():
-            assert command.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        command.send_signal(signal.SIGINT)
-        assert command.wait(60) == 0
+    everreach = Everreach(tmp_path_factory.mktemp("ui"))
+    everreach("run")
+    with everreach.running():
+        yield everreach.ui
 
 
 @pytest.fixture(scope="module")

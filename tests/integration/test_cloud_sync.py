@@ -35,7 +35,7 @@ from resources.hnsw_index import HnswIndex
 from resources.migrations import migrate, roll_back
 from resources.settings import Settings
 from resources.vector_db import VectorDB
-from tests.clouds import Proxy, Troubled, cloud_store, differences, failing, proxy_to
+from tests.clouds import Proxy, Troubled, cloud_store, differences, empty_cloud, failing, proxy_to
 from tests.conftest import PostgresServer, database_named
 
 CONTENT, OUTCOMES, LESSONS, PROSPECTS = (
@@ -82,22 +82,11 @@ def open_store(cloud_url: str, chroma_server: tuple[str, int]) -> Iterator[OpenS
 
         def opened(kind: str) -> CloudStore:
             if kind not in emptied:
-                _empty(kind, cloud_url, chroma_server)
+                empty_cloud(kind, cloud_url, chroma_server)
                 emptied.add(kind)
             return stack.enter_context(contextlib.closing(cloud_store(kind, cloud_url, chroma_server)))
 
         yield opened
-
-
-def _empty(kind: str, url: str, chroma: tuple[str, int]) -> None:
-    if kind == "pgvector":
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DROP TABLE IF EXISTS everreach_vectors")
-        return
-    client = chromadb.HttpClient(*chroma)
-    for each in client.list_collections():
-        client.delete_collection(each.name)
-    close_client(client)
 
 
 @pytest.fixture(params=CLOUDS)
@@ -479,7 +468,7 @@ def test_no_change_costs_no_request_and_reads_no_row(
 
 
 def _rows_read(database_url: str) -> tuple[int, int]:
-    """Rows of the ledger and of the vectors that closed sessions have read, and how often they scanned one of them."""
+    """Rows of the ledger and of vectors that closed sessions have read, and how often they scanned a whole table."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         while connection.execute(
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -487,11 +476,29 @@ def _rows_read(database_url: str) -> tuple[int, int]:
         ).fetchone():
             time.sleep(0.01)  # a session counts what it read when it ends
         row = connection.execute(
-            "SELECT sum(seq_tup_read + idx_tup_fetch)::int, sum(seq_scan)::int FROM pg_stat_user_tables"
-            " WHERE relname IN ('vector_deliveries', 'vector_embeddings')"
+            "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0), coalesce(sum(seq_scan), 0) FROM pg_stat_user_tables"
+            " WHERE relname IN ('vector_deliveries', 'vector_embeddings', 'everreach_vectors')"
         ).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
+
+
+def test_a_first_sync_reads_each_row_as_often_however_many_there_are(
+    database_url: str, cloud_url: str, open_store: OpenStore
+) -> None:
+    def rows_read(collection: str, rows: int) -> float:
+        """Of both databases, for each row that is sent."""
+        with Database(database_url) as database:
+            VectorDB(database, HnswIndex(database), lambda _: SPACE).upsert_many(collection, documents(rows))
+        before = _rows_read(database_url)[0] + _rows_read(cloud_url)[0]
+        with Database(database_url) as database, contextlib.closing(open_store("pgvector")) as store:
+            assert sync(database, store, collection).results == {"pushed": rows}
+        return (_rows_read(database_url)[0] + _rows_read(cloud_url)[0] - before) / rows
+
+    rows_read(OUTCOMES, 10)  # both sides meet
+    few, many = rows_read(CONTENT, 600), rows_read(LESSONS, 3_000)
+    print(f"rows read for each that is sent: {few:.1f} of 600, {many:.1f} of 3,000")
+    assert many <= 1.2 * few
 
 
 def test_a_hundredth_changed_sends_a_hundredth(
@@ -1019,7 +1026,7 @@ def run_machine(database: Database, kind: str, url: str, chroma: tuple[str, int]
             connection.execute(
                 "TRUNCATE vector_embeddings, vectors_aside, vector_deliveries, clouds, cloud_collections"
             )
-        _empty(kind, url, chroma)
+        empty_cloud(kind, url, chroma)
 
     class Machine(CloudFollowsTruth):
         pass

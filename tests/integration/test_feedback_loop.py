@@ -2,9 +2,9 @@
 
 import datetime as dt
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg
 import pytest
@@ -16,10 +16,12 @@ from everreach_assets.domain import strategies as rules
 from everreach_assets.domain.collections import CONTENT, OUTCOMES
 from everreach_assets.embedding import embed_collection
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
+from resources import outcomes as outcome_rows
 from resources import strategies as strategy_rows
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
+from resources.outcomes import PLATFORMS
 from resources.vector_db import VectorDB
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -400,3 +402,31 @@ def test_the_whole_loop_again_changes_nothing(with_strategy: Loop) -> None:
     with_strategy.embed()
     with_strategy.rebuild(minimum=1)
     assert with_strategy.dump() == before
+
+
+# --- what the sensor asks every few seconds ---------------------------------------------------------------------
+
+
+def test_the_platforms_are_found_by_one_step_in_the_index_for_each(database: Database) -> None:
+    with database.connection() as connection:
+        assert outcome_rows.platforms(connection) == []
+        connection.execute(
+            "INSERT INTO actp_feedback_posts (platform, post_id, text_sha256)"
+            " SELECT (ARRAY['x', 'linkedin', 'tiktok'])[1 + number % 3], number::text, ''"
+            " FROM generate_series(1, 60000) AS number"
+        )
+        connection.execute("ANALYZE actp_feedback_posts")
+        assert outcome_rows.platforms(connection) == ["linkedin", "tiktok", "x"]
+        statement = f"EXPLAIN (ANALYZE, FORMAT JSON) {PLATFORMS} SELECT platform FROM platforms"
+        ((plan,),) = connection.execute(statement.encode()).fetchall()
+    scans = [node for node in nodes(plan[0]["Plan"]) if node.get("Relation Name") == "actp_feedback_posts"]
+    assert {node["Node Type"] for node in scans} == {"Index Only Scan"}
+    # Each platform once, then none beyond the last: as many rows of 60,000 as of 1,000,000.
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 4
+    assert sum(node["Actual Loops"] for node in scans) == 4
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes(part)

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.retention import load_policy, make_plan
 from resources.database import Connection, Database
 from resources.metric_records import Record, publish_catalogue, record, replace_gauges
 
@@ -40,6 +41,20 @@ def test_the_same_record_id_adds_nothing(database: Database) -> None:
         assert record(connection, [Record(DMS, 2, {"platform": "x"})], record_id="request-1")
         assert not record(connection, [Record(DMS, 2, {"platform": "x"})], record_id="request-1")
         assert counter(connection, DMS, platform="x") == 2
+
+
+def test_a_record_id_is_known_for_thirty_days(database: Database) -> None:
+    with database.connection() as connection:
+        for day in (29, 31):
+            record(connection, [Record(DMS, 1, {"platform": "x"})], record_id=f"of-day-{day}")
+            connection.execute(
+                "UPDATE metric_record_ids SET recorded_at = now() - %s * interval '1 day' WHERE record_id = %s",
+                (day, f"of-day-{day}"),
+            )
+        make_plan(load_policy(None), database=database)  # the first step of the daily job
+        assert not record(connection, [Record(DMS, 1, {"platform": "x"})], record_id="of-day-29")
+        assert record(connection, [Record(DMS, 1, {"platform": "x"})], record_id="of-day-31")
+        assert counter(connection, DMS, platform="x") == 3
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS, OTHER, SEEDED_SERIES, VALUE_SETS, Metric
+from everreach_assets.service.dagster_state import ACTIVE_RUNS
+from resources.metric_queries import QUERIES
 
 all_metrics = pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 
@@ -48,3 +50,16 @@ def test_no_set_holds_total_or_other_by_itself() -> None:
     for values in VALUE_SETS.values():
         assert not {"total", OTHER} & set(values)
         assert len(set(values)) == len(values)
+
+
+CAPPED = re.compile(r"SELECT count\(\*\).* LIMIT (\d+)\)", re.DOTALL)
+CAPS = {query.metric: int(cap[1]) for query in QUERIES if (cap := CAPPED.search(query.statement))}
+
+
+@pytest.mark.parametrize(("metric", "cap"), [*CAPS.items(), ("dagster_active_runs", ACTIVE_RUNS)])
+def test_the_help_of_a_count_that_stops_says_where(metric: str, cap: int) -> None:
+    assert f"counted up to {cap:,}" in CATALOGUE[metric].help
+
+
+def test_no_other_help_speaks_of_a_stop() -> None:
+    assert {metric.name for metric in METRICS if "counted up to" in metric.help} == {*CAPS, "dagster_active_runs"}

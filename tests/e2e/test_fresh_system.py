@@ -1,0 +1,83 @@
+"""A system without any data at default settings, minutes after `make up` and `make monitoring`: nothing is wrong."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import program
+from tests.dispatch_server import DispatchServer
+from tests.everreach import EVERREACH, STOP_SECONDS, Everreach, until
+from tests.prometheus_server import Prometheus, promtool_findings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+SETTLING_SECONDS = 60
+"""Until Dagster's daemons have beaten, been read by the service and been scraped, their metrics are missing."""
+
+WATCHED_SECONDS = 150
+"""Ten evaluations of every rule."""
+
+
+@pytest.fixture(scope="module")
+def everreach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everreach]:
+    """`everreach up` and `everreach monitoring`, and a dispatch that takes messages: all else as it comes."""
+    program("prometheus")
+    with DispatchServer().running() as dispatch:
+        everreach = Everreach(tmp_path_factory.mktemp("fresh"), dispatch_url=dispatch.url)
+        with everreach.running():
+            log = everreach.folder / "monitoring.log"
+            with log.open("wb") as output:
+                monitoring = subprocess.Popen(
+                    [EVERREACH, "monitoring"], env=everreach.environment, stdout=output, stderr=subprocess.STDOUT
+                )
+            try:
+                until(lambda: "Ready" in log.read_text(), seconds=120, says=log.read_text)
+                yield everreach
+            finally:
+                monitoring.send_signal(signal.SIGINT)
+                assert monitoring.wait(timeout=STOP_SECONDS) == 0, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def prometheus(everreach: Everreach) -> Prometheus:
+    return Prometheus(f"http://127.0.0.1:{everreach.settings.prometheus_port}")
+
+
+def test_no_alert_is_pending_or_firing_but_the_one_that_always_is(everreach: Everreach, prometheus: Prometheus) -> None:
+    time.sleep(SETTLING_SECONDS)
+    until(
+        lambda: prometheus.value("count(dagster_daemon_last_heartbeat_timestamp_seconds)") > 0,
+        seconds=240,
+        says=everreach.output,
+    )
+    time.sleep(WATCHED_SECONDS)
+    seen = prometheus.get("query", query=f"count_over_time(ALERTS[{WATCHED_SECONDS - 30}s])")["data"]["result"]
+    assert {(each["metric"]["alertname"], each["metric"]["alertstate"]) for each in seen} == {("Watchdog", "firing")}
+    groups = prometheus.get("rules", type="alert")["data"]["groups"]
+    rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
+    assert {rule["health"] for rule in rules.values()} == {"ok"}
+    assert rules["EverReachKeyMetricMissing"]["state"] == "inactive"
+
+
+def test_a_metric_that_alerts_rest_on_and_that_goes_missing_is_pending(
+    everreach: Everreach, prometheus: Prometheus
+) -> None:
+    (service,) = [one for one in everreach.processes() if one.cmdline()[-1:] == ["serve"]]
+    missing = 'ALERTS{alertname="EverReachKeyMetricMissing", alertstate="pending"}'
+    assert prometheus.value(f"count({missing})") == 0
+    service.suspend()  # its series go stale after the scrapes that it does not answer
+    try:
+        until(lambda: prometheus.value(f"count({missing})") > 0, seconds=180)
+    finally:
+        service.resume()
+    until(lambda: prometheus.value(f"count({missing})") == 0, seconds=180)
+
+
+def test_promtool_has_nothing_to_say_about_what_is_scraped(everreach: Everreach) -> None:
+    exposition = httpx.get(f"{everreach.service}/metrics", trust_env=False, timeout=30).text
+    assert "dagster_sensor_status" in exposition
+    assert promtool_findings(exposition) == []

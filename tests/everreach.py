@@ -1,0 +1,169 @@
+"""The `everreach` command on a data folder of its own, as a person runs it: real processes and free ports."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from pydantic import SecretStr
+
+from resources.servers import end_processes
+from resources.settings import Settings
+from tests.conftest import free_port
+
+EVERREACH = str(Path(sys.executable).with_name("everreach"))
+PORTS = (
+    "everreach_webserver_port",
+    "everreach_metrics_port",
+    "chroma_port",
+    "prometheus_port",
+    "alertmanager_port",
+)
+START_SECONDS = 300  # half a minute on an idle machine
+STOP_SECONDS = 90
+
+
+def until(condition: Callable[[], bool], *, seconds: float, says: Callable[[], str] = str) -> None:
+    """Wait for the condition; where it does not come, the test fails with what `says` answers."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {says()}"
+        time.sleep(0.2)
+
+
+class Everreach:
+    """The command on a data folder of its own.
+
+    Args:
+        folder: holds the data folder `home` and the output of `up`.
+        up: the command that stands for `everreach up`.
+        settings: fields of `Settings`; ports that are not given are free ones.
+    """
+
+    def __init__(self, folder: Path, *, up: Sequence[str] = (EVERREACH, "up"), **settings: Any) -> None:
+        self.folder = folder
+        ports = {name: free_port() for name in PORTS}
+        self.settings = Settings(_env_file=None, everreach_home=folder / "home", **(ports | settings))
+        self._up = up
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's, with every setting that is not its default."""
+        given = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        return os.environ | {
+            "NO_PROXY": "*",
+            **{
+                name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                for name, value in given.items()
+            },
+        }
+
+    def run(self, *arguments: str | Path, **changes: str) -> "subprocess.CompletedProcess[str]":
+        """One command, to its end, whatever that is; `changes` are of its environment."""
+        return subprocess.run(
+            [EVERREACH, *arguments],
+            env=self.environment | changes,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def __call__(self, *arguments: str | Path, expect: int = 0) -> str:
+        """What a command printed that ended with the expected exit code and without a traceback."""
+        finished = self.run(*arguments)
+        assert finished.returncode == expect, finished.stdout + finished.stderr
+        assert "Traceback" not in finished.stderr
+        return finished.stdout + finished.stderr
+
+    def up(self) -> "subprocess.Popen[bytes]":
+        """Start `up`, and wait until it says that it is ready. `stop` or the test ends it."""
+        with (self.folder / "up.log").open("wb") as output:
+            command = subprocess.Popen(
+                self._up, env=self.environment, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
+            )
+        try:
+            until(
+                lambda: "Ready" in self.output() or command.poll() is not None, seconds=START_SECONDS, says=self.output
+            )
+            assert command.poll() is None, self.output()
+        except AssertionError:
+            end_processes([psutil.Process(command.pid), *self.processes()], grace_seconds=30)
+            command.wait()
+            raise
+        return command
+
+    def stop(self, command: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGINT) -> None:
+        """End `up` by a signal, and see that all went with it."""
+        command.send_signal(number)
+        assert command.wait(timeout=STOP_SECONDS) == 0, self.output()
+        assert self.processes() == []
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """`up`, ready, until the block ends."""
+        command = self.up()
+        try:
+            yield
+        finally:
+            self.stop(command)
+
+    def output(self) -> str:
+        """What `up` has printed until now."""
+        return (self.folder / "up.log").read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """Every live process that names this data folder in its environment or its command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                values = [*process.cmdline(), process.environ().get("EVERREACH_HOME", "")]
+            except psutil.Error:
+                continue
+            if process.pid != os.getpid() and any(str(self.settings.home) in value for value in values):
+                found.append(process)
+        return found
+
+    @property
+    def ui(self) -> str:
+        """The address of Dagster's pages."""
+        return f"http://127.0.0.1:{self.settings.everreach_webserver_port}"
+
+    @property
+    def service(self) -> str:
+        """The address of the service."""
+        return f"http://127.0.0.1:{self.settings.everreach_metrics_port}"
+
+    def scrape(self) -> str:
+        """What /metrics answers; nothing while it does not."""
+        try:
+            return httpx.get(f"{self.service}/metrics", trust_env=False, timeout=30).text
+        except httpx.TransportError:
+            return ""
+
+    def graphql(self, query: str, **variables: object) -> dict[str, Any]:
+        """What the webserver answers; errors of the query fail the test."""
+        answer = httpx.post(
+            f"{self.ui}/graphql", json={"query": query, "variables": variables}, trust_env=False, timeout=60
+        ).json()
+        assert "errors" not in answer, json.dumps(answer)
+        return dict(answer["data"])
+
+    def launch(self, job: str, run_config: dict[str, Any] | None = None) -> str:
+        """Launch a run of the job as the UI does; answers its id."""
+        selector = {"repositoryLocationName": "everreach", "repositoryName": "__repository__", "jobName": job}
+        launched = self.graphql(
+            "mutation($p: ExecutionParams!) { launchRun(executionParams: $p)"
+            " { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }",
+            p={"selector": selector, "mode": "default", "runConfigData": run_config or {}},
+        )["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
