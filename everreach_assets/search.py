@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
+from everreach_assets.domain.errors import Refused, Unavailable
 from everreach_assets.domain.filters import parse_filter
 from everreach_assets.domain.ranks import fused
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Match, Metadata, Vector
 from resources import text_ranking
 from resources.database import Database
-from resources.embedder import REASONS, EmbeddedText, Embedder
+from resources.embedder import Embedder
 from resources.metric_records import Record, record
 from resources.vector_db import VectorDB
 
@@ -95,6 +95,11 @@ def search_text(
     return result
 
 
+def by_vectors(matches: Sequence[Match], space: Space) -> SearchResult:
+    """What a search by a vector of the space found, in the same form."""
+    return SearchResult([_by_vector(each, space) for each in matches], [str(space)], [])
+
+
 def _searched(
     collection: str,
     text: str,
@@ -132,19 +137,13 @@ def _embedded(collection: str, text: str, space: Space, embedder: Embedder) -> V
     """The query's vector in the space; None where no provider can make it now.
 
     Raises:
-        InvalidInput: nothing is left of the text to embed.
+        InvalidInput: nothing is left of the text to embed, or a setting of the provider is wrong.
     """
     try:
-        (result,) = embedder.embed_in(collection, [text], space).results  # asked or not, it may know the query already
+        query = embedder.embed_query_in(collection, text, space)
     except (Unavailable, Refused):  # also a key that is no longer accepted: the search goes on by words
         return None
-    except InvalidInput:
-        if embedder.can_ask(space):
-            raise
-        return None
-    if isinstance(result, EmbeddedText):
-        return result.vector
-    raise InvalidInput(f"{collection}: {REASONS[result.reason]}")
+    return None if query is None else query.vector
 
 
 def _by_vector(match: Match, space: Space) -> Found:

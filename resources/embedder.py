@@ -99,6 +99,7 @@ class Embedder:
             self._chain = [*self._chain, requests_of(backup, False)]
         self._open_space = open_space or (lambda _: None)
         self._requests_of = requests_of
+        self._queries_in: dict[Space, ProviderRequests] = {}
         self._by_space = {each.provider.space: each for each in (*self._local, *reversed(self._chain))}
         names = list(known_names)
         self._scrubber = Scrubber(names, name_model=name_model)
@@ -197,6 +198,26 @@ class Embedder:
             QuotaExhausted: the day's provider calls are used up; else as `embed_many`.
         """
         return self._embed_one(collection, text, "query")
+
+    def embed_query_in(self, collection: str, text: str, space: Space) -> EmbeddedText | None:
+        """The vector of a text to search with, in that space; None where no provider that may see it has one now.
+
+        Nobody waits for an open breaker: a search has other ways.
+
+        Raises:
+            InvalidInput: nothing of the text is left to embed.
+            Unavailable, Refused: the provider does not answer, or does not accept the key.
+        """
+        requests = self._requests_in(space)
+        may_be_sent = collection_named(collection).allows(Sink.EMBEDDING_PROVIDER)
+        if requests is None or not (may_be_sent or requests in self._local):
+            return None
+        if space not in self._queries_in:
+            self._queries_in[space] = self._requests_of(requests.provider, True)
+        (result,) = self._embed(collection, [text], [self._queries_in[space]], purpose="query").results
+        if isinstance(result, NotEmbedded) and result.reason in ("empty", "refused_by_scrubber"):
+            raise InvalidInput(f"{collection}: {REASONS[result.reason]}")
+        return result if isinstance(result, EmbeddedText) else None
 
     def _embed_one(self, collection: str, text: str, purpose: Purpose) -> EmbeddedText:
         chain = self._chain_of(collection_named(collection))

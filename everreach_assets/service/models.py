@@ -116,10 +116,11 @@ class SearchResult(BaseModel):
     """A document that a search found; its text is not part of it."""
 
     doc_id: str
-    distance: float = Field(description="cosine distance to the query, 0 to 2")
-    similarity: float = Field(description="1 - distance")
+    distance: float | None = Field(description="cosine distance to the query, 0 to 2; null where words alone decided")
+    similarity: float | None = Field(description="1 - distance, or null")
     metadata: dict[str, str | int | float | bool]
-    space_id: str = Field(description="the space in which it was found")
+    space: str = Field(description="what made its vector, such as openai/text-embedding-3-small")
+    matched_by: Literal["vector", "text"] = Field(description="text: by its words, as the query has no vector there")
 
 
 class SearchAnswer(BaseModel):
@@ -127,7 +128,8 @@ class SearchAnswer(BaseModel):
 
     collection: str
     space: str = Field(description="provider and model of the space in force, such as openai/text-embedding-3-small")
-    space_id: str = Field(description="the space that the query was compared in")
+    space_id: str = Field(description="of the space in force")
+    is_degraded: bool = Field(description="a provider cannot be asked: some documents were ranked by their words")
     results: list[SearchResult]
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from everreach_assets.domain.embedding_results import REASONS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
-from everreach_assets.domain.vectors import Vector
+from everreach_assets.domain.filters import parse_filter
 from everreach_assets.memory import open_embedder, open_vector_db
+from everreach_assets.search import SearchResult as Result
+from everreach_assets.search import by_vectors, search_text
 from everreach_assets.service.errors import Fault, NotAccepted
 from everreach_assets.service.models import SearchAnswer, SearchRequest, SearchResult
 from resources.database import Database
@@ -56,32 +58,32 @@ class Searches:
 
         Raises:
             InvalidInput: the embedding, its space or the filter; or nothing of the text is left to embed.
-            QuotaExhausted: the day's calls of the provider are used up.
-            Unavailable: the database, the index or the embedding provider did not answer.
+            Unavailable: the database or the index did not answer. A provider that does not is no failure.
         """
+        parse_filter(request.where)
         opened = self._open()
-        space = opened.embedder.space_of(request.collection)
+        space = opened.vector_db.space(request.collection)
         if request.space_id not in (None, space.space_id):
             reason = (
                 f"the space in force is {space.space_id} ({space}): embed the query by that model, or send its text"
             )
             raise NotAccepted(f"space_id: {reason}", [Fault(place="space_id", reason=reason)])
-        query = request.embedding if request.text is None else self._embedded(opened, request.collection, request.text)
-        assert query is not None  # noqa: S101 - the model lets no request without one of the two pass
-        matches = opened.vector_db.search(request.collection, query, request.n, request.where)
+        found = self._by_text(opened, request) if request.text is not None else _by_embedding(opened, request)
         return SearchAnswer(
             collection=request.collection,
             space=str(space),
             space_id=space.space_id,
+            is_degraded=found.is_degraded,
             results=[
                 SearchResult(
-                    doc_id=match.doc_id,
-                    distance=match.distance,
-                    similarity=1.0 - match.distance,
-                    metadata=dict(match.metadata),
-                    space_id=space.space_id,
+                    doc_id=each.doc_id,
+                    distance=None if each.similarity is None else 1.0 - each.similarity,
+                    similarity=each.similarity,
+                    metadata=dict(each.metadata),
+                    space=each.space,
+                    matched_by=each.matched_by,
                 )
-                for match in matches
+                for each in found.found
             ],
         )
 
@@ -93,19 +95,23 @@ class Searches:
                 self._opened.embedder.close()
                 self._opened = None
 
-    def _embedded(self, opened: _Opened, collection: str, text: str) -> Vector:
+    def _by_text(self, opened: _Opened, request: SearchRequest) -> Result:
         opened.names.refresh()
         try:
-            query = opened.embedder.embed_query(collection, text)
-        except (InvalidInput, Refused) as error:
+            return search_text(
+                request.collection,
+                request.text or "",
+                request.n,
+                request.where,
+                database=self._database,
+                embedder=opened.embedder,
+                vector_db=opened.vector_db,
+            )
+        except InvalidInput as error:
             reason = next((each for each in REASONS.values() if str(error).endswith(each)), None)
             if reason is None:  # the provider's settings: no fault of the caller, who can only wait
                 raise Unavailable(f"searches by text are not possible as the service is set up: {error}") from error
             raise NotAccepted(f"text: {reason}", [Fault(place="text", reason=reason)]) from None
-        in_force = opened.embedder.space_of(collection)
-        if query.space != in_force:  # the backup's: its distances to what is stored mean nothing
-            raise Unavailable(f"the provider of {in_force} does not answer")
-        return query.vector
 
     def _open(self) -> _Opened:
         with self._lock:
@@ -117,3 +123,9 @@ class Searches:
                     raise Unavailable(f"searches are not possible as the service is set up: {error}") from error
                 self._opened = _Opened(embedder, vector_db, FreshNames(self._database, embedder))
             return self._opened
+
+
+def _by_embedding(opened: _Opened, request: SearchRequest) -> Result:
+    assert request.embedding is not None  # noqa: S101 - the model lets no request without one of the two pass
+    matches = opened.vector_db.search(request.collection, request.embedding, request.n, request.where)
+    return by_vectors(matches, opened.vector_db.space(request.collection))
