@@ -145,7 +145,8 @@ class Store:
         )
 
     def people(self) -> list[tuple[object, ...]]:
-        return self.run("SELECT * FROM prospects ORDER BY prospect_id")
+        """Every prospect's id and all that is known of it, but which transaction wrote the name."""
+        return self.run("SELECT prospect_id, to_jsonb(prospects) - 'name_written_by' FROM prospects ORDER BY 1")
 
     def metric(self, name: str, collection: str | None = None) -> float:
         table = "metric_counters" if name.endswith("_total") else "metric_gauges"

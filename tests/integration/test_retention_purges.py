@@ -635,11 +635,14 @@ def test_what_is_restored_is_bit_for_bit_what_was_purged(expired: Store) -> None
     unusual = {"big": 2**53 - 1, "small": 1e-300, "third": 1 / 3, "é": '\a and "quotes"', "is": True}
     expired.run("UPDATE vector_embeddings SET metadata = metadata || %s", Jsonb(unusual))
     before = expired.vectors(), expired.people()
+    (last_writer,) = expired.run("SELECT max(name_written_by)::text::int8 FROM prospects")[0]
     report = expired.plan_and_purge()
     assert (expired.vectors(), expired.people()) != before
     for receipt in report.receipts:
         assert expired.restore(receipt.archive).left == 0
     assert (expired.vectors(), expired.people()) == before
+    (writer,) = expired.run("SELECT max(name_written_by)::text::int8 FROM prospects")[0]
+    assert int(str(writer)) > int(str(last_writer))  # so that a process that runs learns the name again
     assert expired.tombstones() == []
     revisions = expired.run(
         "SELECT min(rev) FROM vector_embeddings WHERE doc_id = 'x:p0' AND collection = %s", CONTENT.name
