@@ -173,8 +173,8 @@ QUERIES: tuple[MetricQuery, ...] = (
                 ON stored.collection = named.collection AND stored.space_id = other.space_id
             WHERE other.space_id <> in_force.space_id AND stored.text_sha256 IS NOT NULL
             LIMIT 100000) AS counted) AS value
-        FROM unnest(%(collections)s::text[], %(leading)s::text[]) AS named (collection, leading)
-        JOIN collection_spaces AS in_force ON in_force.collection = named.leading
+        FROM unnest(%(collections)s::text[], %(leaders)s::text[]) AS named (collection, leader)
+        JOIN collection_spaces AS in_force ON in_force.collection = named.leader
         """,
     ),
     MetricQuery(
@@ -227,7 +227,7 @@ def parameters(settings: Settings) -> dict[str, object]:
         "cloud": CLOUD_TARGET,
         "collections": list(COLLECTIONS),
         "daily_quota": settings.embedding_daily_quota,
-        "leading": [leading(name) for name in COLLECTIONS],
+        "leaders": [leading(name) for name in COLLECTIONS],
         "index_targets": ["chroma"] if settings.vector_backend == "chroma" else [],
         "new_outcomes": NEW_OUTCOMES,
         "without_quota": [LOCAL, OTHER],
