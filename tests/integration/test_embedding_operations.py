@@ -4,10 +4,6 @@ The providers' real clients talk to servers that speak their protocols.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -33,6 +29,7 @@ from resources.hnsw_index import HnswIndex
 from resources.providers import LocalHashingProvider
 from resources.settings import Settings
 from resources.vector_db import VectorDB
+from tests.killed import run_until_killed
 from tests.openai_server import Answer, OpenAIServer, Rows, error, vector_of
 from tests.voyage_server import VoyageServer
 
@@ -243,8 +240,8 @@ STEPS = {
 }
 """At whose call the process is killed, how many calls of it go before, and how many requests may be paid for twice."""
 
-KILLED_PROGRAM = """
-import importlib, json, os, signal, sys
+IMPORTS = """
+import json, sys
 import everreach_assets.embedding
 from everreach_assets.memory import open_embedder
 from resources.database import Database
@@ -252,23 +249,9 @@ from resources.hnsw_index import HnswIndex
 from resources.providers import openai_compatible
 from resources.settings import Settings
 from resources.vector_db import VectorDB
-
-url, environment, step, calls = sys.argv[1:]
-owner, name = step.rsplit(".", 1)
-try:
-    owner = importlib.import_module(owner)
-except ModuleNotFoundError:
-    module, type_name = owner.rsplit(".", 1)
-    owner = getattr(importlib.import_module(module), type_name)
-real, left = getattr(owner, name), [int(calls)]
-
-def killed(*arguments, **named):
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    return real(*arguments, **named)
-
-setattr(owner, name, killed)
+"""
+EMBEDDING = """
+url, environment = sys.argv[1:]
 openai_compatible.MAX_INPUTS = 6
 everreach_assets.embedding.BATCH_DOCUMENTS = 12
 with Database(url) as database:
@@ -288,15 +271,7 @@ def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_
     operations.add_posts()
     name, calls, unstored = STEPS[step]
     environment = json.dumps(operations.environment(embedding_concurrency=1))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_PROGRAM, operations.database.url, environment, name, str(calls)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        env={key: value for key, value in os.environ.items() if key.lower() not in Settings.model_fields},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_until_killed(EMBEDDING, operations.database.url, environment, step=name, calls=calls, imports=IMPORTS)
     monkeypatch.setattr("resources.providers.openai_compatible.MAX_INPUTS", 6)
     assert operations.embed(embedding_concurrency=1).vectors == POSTS
     times = Counter(operations.openai.inputs)

@@ -4,10 +4,7 @@ import dataclasses
 import datetime as dt
 import gzip
 import json
-import signal
 import stat
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +27,7 @@ from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from resources.retention import holds, purges, receipts
 from tests.conftest import free_port
+from tests.killed import run_until_killed
 from tests.retention_store import COLLECTION_NAMES, DAY, MICROSECOND, POLICY, Store
 
 
@@ -769,30 +767,16 @@ STEPS = {
 }
 """The function at whose call the process is killed, and how many calls of it go before."""
 
-KILLED_PROGRAM = """
-import importlib, os, pathlib, signal, sys
+IMPORTS = """
+import pathlib, sys
 from everreach_assets import retention
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
 from resources.vector_db import VectorDB
-
-url, archives, step, calls = sys.argv[1:]
-owner, name = step.rsplit(".", 1)
-try:
-    owner = importlib.import_module(owner)
-except ModuleNotFoundError:
-    module, type_name = owner.rsplit(".", 1)
-    owner = getattr(importlib.import_module(module), type_name)
-real, left = getattr(owner, name), [int(calls)]
-
-def killed(*arguments, **named):
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    return real(*arguments, **named)
-
-setattr(owner, name, killed)
+"""
+PURGE = """
+url, archives = sys.argv[1:]
 with Database(url) as database:
     vector_db = VectorDB(database, HnswIndex(database), Embedder().space_of)
     rules = retention.RetentionRules(retention.load_policy(None), pathlib.Path(archives), chunk_documents=2)
@@ -802,11 +786,7 @@ with Database(url) as database:
 
 def purge_and_kill(store: Store, step: str) -> None:
     name, calls = STEPS[step]
-    arguments = [store.database.url, str(store.rules.archives), name, str(calls)]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_until_killed(PURGE, store.database.url, str(store.rules.archives), step=name, calls=calls, imports=IMPORTS)
 
 
 def nothing_is_half_deleted(store: Store) -> bool:

@@ -1,11 +1,5 @@
 """Healing, filling and switching, killed at a step and run again: exactly the store of a run that nothing befell."""
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from everreach_assets.domain.collections import CONTENT
@@ -13,6 +7,7 @@ from everreach_assets.domain.errors import InvalidInput
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
+from tests.killed import run_until_killed
 from tests.space_memory import NEXT, PRIMARY, SpaceMemory
 
 POSTS = 12
@@ -46,30 +41,16 @@ STEPS = {
 }
 """What is done, the function at whose call the process is killed, and how many calls of it go before."""
 
-KILLED_PROGRAM = """
-import importlib, os, signal, sys
+IMPORTS = """
+import sys
 from everreach_assets import healing, migration
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from tests.space_memory import SpaceMemory
-
-url, chroma, action, step, calls = sys.argv[1:]
-owner, name = step.rsplit(".", 1)
-try:
-    owner = importlib.import_module(owner)
-except ModuleNotFoundError:
-    module, type_name = owner.rsplit(".", 1)
-    owner = getattr(importlib.import_module(module), type_name)
-real, left = getattr(owner, name), [int(calls)]
-
-def killed(*arguments, **named):
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    return real(*arguments, **named)
-
-setattr(owner, name, killed)
+"""
+PROGRAM = """
+url, chroma, action = sys.argv[1:]
 healing.BATCH_DOCUMENTS = migration.BATCH_DOCUMENTS = 5
 with Database(url) as database:
     host, _, port = chroma.partition(":")
@@ -97,16 +78,7 @@ def test_killed_at_any_step_and_run_again_the_store_is_as_if_nothing_had_befalle
     if action == "switch":
         memory.fill()
     address = f"{chroma_server[0]}:{chroma_server[1]}" if backend == "chroma" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED_PROGRAM, database.url, address, action, step, str(calls)],
-        capture_output=True,
-        text=True,
-        timeout=500,  # the imports alone take a while where many tests run at once
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"PYTHONPATH": "."},
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    run_until_killed(PROGRAM, database.url, address, action, step=step, calls=calls, imports=IMPORTS)
 
     memory.index.close()  # as another process would, that knows nothing of before
     memory.assert_unmixed()
