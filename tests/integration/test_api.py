@@ -546,6 +546,9 @@ def test_a_request_is_one_line_with_its_route_and_none_of_its_words(
         failed = api.record(outcome(canary, likes=4711))
         assert failed.status_code == 500
         assert canary not in failed.text
+    ends_at = time.monotonic() + 10  # a request's line follows its answer
+    while sum(record.getMessage() == "request" for record in caplog.records) < 7 and time.monotonic() < ends_at:
+        time.sleep(0.01)
     # the caller is in this process, and its client logs what it calls
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name != "httpx"]
     requests = [line for line in lines if line["message"] == "request"]
