@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everreach_assets.domain.collections import CONTENT
+from everreach_assets.domain.embedding_inputs import normalised
 from everreach_assets.embedding import embed_collection
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from resources.intake import ingest_file
@@ -211,7 +212,8 @@ def _our_pipeline(server: EmbeddingServer) -> Iterator[tuple[BringIn, Judge]]:
 def _judge_ours(settings: Settings, documents: Sequence[Document]) -> tuple[int, int]:
     """As `judge`; a row that the index lacks, or has of another revision, counts as lost."""
     with open_database(settings) as database, contextlib.closing(open_embedder(settings, database)) as embedder:
-        sent = {f"{PLATFORM}:{each.id}": embedder.scrub(CONTENT.name, each.text).text.strip() for each in documents}
+        inputs = {f"{PLATFORM}:{each.id}": normalised(embedder.scrub(CONTENT.name, each.text)) for each in documents}
+        sent = {doc_id: each.text for doc_id, each in inputs.items() if each is not None}
         with contextlib.closing(open_vector_db(settings, database, embedder)) as vector_db:
             stored = vector_db.get_many(CONTENT.name, list(sent))
             index = vector_db.check_index(CONTENT.name)
