@@ -6,6 +6,7 @@ than the beginning of what was sent.
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from everreach_assets.domain.errors import EverReachError, InvalidInput, QuotaEx
 
 MESSAGE_CHARACTERS = 500
 """Of a message: some quote a name that the caller gave, and that may be a megabyte long."""
+
+FIELD_NAME = re.compile(r"\$?[a-z][a-z0-9_]{0,39}")
 
 RETRY_AFTER_SECONDS = 5
 
@@ -66,11 +69,16 @@ def faults(error: ValidationError, place: str = "") -> list[Fault]:
     """What a model found wrong, each by its place below `place`."""
     return [
         Fault(
-            place=".".join(str(part)[:80] for part in ((place,) if place else ()) + each["loc"]) or "body",
+            place=".".join([*([place] if place else []), *map(_shown, each["loc"])]) or "body",
             reason=each["msg"].removeprefix("Value error, ")[:MESSAGE_CHARACTERS],
         )
         for each in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def _shown(part: int | str) -> str:
+    """A part of a place; what does not look like the name of a field may be anything, and is not repeated."""
+    return str(part) if isinstance(part, int) or FIELD_NAME.fullmatch(part) else "?"
 
 
 def error_answer(

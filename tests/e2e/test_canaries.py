@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
 from resources.servers import child_environment, running_servers
 from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
 from tests.canary_files import outcome_calls, write_files, write_wrong_files
@@ -94,8 +94,9 @@ def push(stack: Stack, files: Path) -> None:
     made = stack.command("run", "--posts", files / "posts.csv", "--query", FORMATS["signature"](IDENTITIES[1]).lower())
     assert "strategy" in made
     stack.command("search", "\n".join(write(IDENTITIES[0]) for write in FORMATS.values()), "-n", 3)
-    for collection in COLLECTIONS:
-        stack.command("search", f"{CONTROL}: {handles(IDENTITIES[0])}", "--collection", collection, "-n", 200)
+    for collection in COLLECTIONS:  # in a post a handle is content, of a prospect it is personal
+        asked = handles(IDENTITIES[0]) if collection == PROSPECTS.name else FORMATS["signature"](IDENTITIES[0])
+        stack.command("search", f"{CONTROL}: {asked}", "--collection", collection, "-n", 200)
     stack.command("strategy", "show", "x")
     stack.run_jobs("cloud_sync_job", "cloud_parity_job")
     stack.command("sync", environment=CHROMA_CLOUD)
@@ -131,7 +132,11 @@ def ask_the_service(stack: Stack) -> None:
             stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json={"version": given, "alerts": [given]})
     for who in IDENTITIES[::3]:  # a message a second: each tells of one person, in as many formats as fit into it
         alerts = [
-            alert(write(who), description=f"{CONTROL}.\n{write(who)}", labels={"number": str(number)})
+            alert(
+                write(who),
+                annotations={"summary": write(who), "description": f"{CONTROL}.\n{write(who)}"},
+                labels={"number": str(number)},
+            )
             for number, write in enumerate(FORMATS.values())
         ]
         sent = body(*alerts, groupKey=f"{{}}:{who.number}")

@@ -164,6 +164,7 @@ def unit() -> list[object]:
         ({"where": {"likes": {"$gt": "3"}}}, "body"),
         ({"space_id": "none"}, "space_id"),
         ({"limit": 5}, "limit"),
+        ({"Ann Lee": 5}, "?"),
     ],
 )
 def test_a_search_that_is_none_is_refused_and_its_place_named(api: Api, change: dict[str, Any], place: str) -> None:
