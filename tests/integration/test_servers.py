@@ -32,6 +32,8 @@ from resources.servers import (
 from resources.settings import Settings
 from tests.conftest import free_port
 
+pytestmark = pytest.mark.slow  # servers are started, frozen and killed
+
 
 def settings_for(home: Path, **values: Any) -> Settings:
     return Settings(**({"_env_file": None, "everreach_home": home, "chroma_port": free_port()} | values))
@@ -109,7 +111,6 @@ def test_data_are_deleted_where_the_settings_say_and_never_under_a_command_that_
     assert "There is no data" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
     program = (
         "import sys; from resources.servers import *; from resources.settings import Settings\n"
@@ -134,7 +135,6 @@ def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("killed", ["Chroma", "Postgres"])
-@pytest.mark.slow
 def test_a_killed_server_is_started_again_with_its_data(settings: Settings, killed: str) -> None:
     with running_servers(settings) as addresses:
         with psycopg.connect(addresses.database_url) as connection:
@@ -159,7 +159,6 @@ def test_servers_of_a_killed_command_are_found_and_stopped(settings: Settings) -
     assert embedded_processes(settings) == {}
 
 
-@pytest.mark.slow
 def test_a_pid_file_that_names_another_program_does_not_stop_a_start(settings: Settings) -> None:
     with running_servers(settings):
         pass

@@ -34,6 +34,8 @@ from resources.hnsw_index import INDEXED_FROM_ROWS, HnswIndex
 from resources.vector_db import VectorDB
 from tests.conftest import free_port
 
+pytestmark = pytest.mark.slow  # servers are started, frozen and killed
+
 COLLECTION = "content_embeddings"
 SPACE = Space("local", "test", WIDTH, "1")
 
