@@ -100,9 +100,9 @@ def push(stack: Stack, files: Path) -> None:
     stack.command("strategy", "show", "x")
     stack.run_jobs("cloud_sync_job", "cloud_parity_job")
     stack.command("sync", environment=CHROMA_CLOUD)
+    ask_the_service(stack)  # while the people are known: a name is, as long as its prospect is (docs/architecture.md)
     purge(stack)
     stack.run_jobs("cloud_sync_job")
-    ask_the_service(stack)
     speak_the_control_word(stack)
 
 
