@@ -470,6 +470,9 @@ def test_no_change_costs_no_request_and_reads_no_row(
 def _rows_read(database_url: str) -> tuple[int, int]:
     """Rows of the ledger and of vectors that closed sessions have read, and how often they scanned a whole table."""
     with psycopg.connect(database_url, autocommit=True) as connection:
+        others = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        while connection.execute(f"{others} AND backend_type = 'client backend'").fetchone():
+            time.sleep(0.02)  # a session says what it read when it ends
         while connection.execute(
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             " AND backend_type = 'client backend'"
