@@ -31,10 +31,11 @@ from resources import outcomes as outcome_rows
 from resources import posts as post_rows
 from resources import sources as source_rows
 from resources import strategies as strategy_rows
+from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.intake import ingest_file
-from resources.servers import child_environment, prepare_dagster_home, running_servers
+from resources.servers import running_servers
 from resources.settings import Settings
 from resources.vector_db import VectorDB
 

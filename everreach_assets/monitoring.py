@@ -20,7 +20,8 @@ import yaml
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
 from resources.alert_token import keep_alert_token
-from resources.servers import LOOPBACK, answers_http, end_processes, is_port_free
+from resources.ports import LOOPBACK, answers_http, is_port_free
+from resources.processes import end_processes
 from resources.settings import PROJECT_FOLDER, Settings
 
 MARK = "EVERREACH_MONITORING_HOME"

@@ -29,18 +29,10 @@ import sqlalchemy.exc
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.lost_runs import fail_lost_runs
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
-from resources.servers import (
-    LOOPBACK,
-    answers_http,
-    child_environment,
-    embedded_processes,
-    end_processes,
-    is_alive,
-    is_port_free,
-    prepare_dagster_home,
-    running_servers,
-    stop_unused_servers,
-)
+from resources.addresses import child_environment, prepare_dagster_home
+from resources.ports import LOOPBACK, answers_http, is_port_free
+from resources.processes import end_processes, is_alive
+from resources.servers import embedded_processes, running_servers, stop_unused_servers
 from resources.settings import PROJECT_FOLDER, Settings
 
 MARK = "EVERREACH_UP_HOME"

@@ -17,9 +17,10 @@ from typing import Any
 
 import httpx
 
-from resources.servers import answers_http, child_environment, running_servers
+from resources.addresses import child_environment
+from resources.ports import answers_http, free_port
+from resources.servers import running_servers
 from resources.settings import Settings
-from tests.conftest import free_port
 from tests.dispatch_server import DispatchServer
 from tests.openai_server import OpenAIServer
 

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 
 from resources.database import Database
 from resources.migrations import migrate
+from resources.ports import free_port
 
 CHROMA_START_SECONDS = 60
 TEMPLATE = "template_migrated"
@@ -74,12 +74,6 @@ def database_url(postgres_server: PostgresServer, migrated_template: str) -> Ite
 def database(database_url: str) -> Iterator[Database]:
     with Database(database_url) as opened:
         yield opened
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

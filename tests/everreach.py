@@ -15,9 +15,9 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
-from resources.servers import end_processes
+from resources.ports import free_port
+from resources.processes import end_processes
 from resources.settings import Settings
-from tests.conftest import free_port
 
 EVERREACH = str(Path(sys.executable).with_name("everreach"))
 PORTS = (

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import free_port, program
+from resources.ports import free_port
+from tests.conftest import program
 
 START_SECONDS = 60
 CONFIG = """

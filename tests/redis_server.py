@@ -8,7 +8,8 @@ from pathlib import Path
 
 import redis
 
-from tests.conftest import free_port, program
+from resources.ports import free_port
+from tests.conftest import program
 
 START_SECONDS = 30
 

@@ -33,7 +33,8 @@ def psql(arguments: tuple[str, ...]) -> None:
 
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    from resources.servers import postgres_binaries, running_servers
+    from resources.embedded_postgres import postgres_binaries
+    from resources.servers import running_servers
 
     with running_servers(read_settings()) as addresses:
         address = conninfo_to_dict(addresses.database_url)

@@ -24,9 +24,10 @@ from everreach_assets.service.dagster_state import DagsterState, Declared, decla
 from everreach_assets.service.metrics import Part
 from everreach_assets.service.relay import AlertSender
 from everreach_assets.service.request_log import log_as_json
+from resources.addresses import child_environment, prepare_dagster_home
 from resources.alert_token import keep_alert_token
 from resources.api_tokens import refuse_shared_file, tokens_in_file
-from resources.servers import child_environment, prepare_dagster_home, running_servers
+from resources.servers import running_servers
 from resources.settings import Settings
 
 QUEUE = 128

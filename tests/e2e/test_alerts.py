@@ -22,9 +22,10 @@ import yaml
 
 from resources.database import Database
 from resources.metric_records import Record, record
-from resources.servers import end_processes
+from resources.ports import free_port
+from resources.processes import end_processes
 from resources.settings import PROJECT_FOLDER
-from tests.conftest import free_port, program
+from tests.conftest import program
 from tests.dispatch_server import Answer, DispatchServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]

@@ -15,8 +15,8 @@ import httpx
 import psycopg
 import pytest
 
+from resources.ports import free_port
 from tests.api_server import BEARER, TOKEN
-from tests.conftest import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

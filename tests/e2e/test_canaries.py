@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
-from resources.servers import child_environment, running_servers
+from resources.addresses import child_environment
+from resources.servers import running_servers
 from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
 from tests.canary_files import outcome_calls, write_files, write_wrong_files
 from tests.canary_stack import Stack

@@ -19,9 +19,10 @@ import psutil
 import psycopg
 import pytest
 
-from resources.servers import end_processes
+from resources.ports import free_port
+from resources.processes import end_processes
 from tests.compose_file import ROOT, interpolated, ours, services
-from tests.conftest import PostgresServer, database_named, free_port
+from tests.conftest import PostgresServer, database_named
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,9 +16,10 @@ import yaml
 from everreach_assets.monitoring import write_configuration
 from everreach_assets.processes import marked
 from resources.alert_token import token_file
-from resources.servers import end_processes
+from resources.ports import free_port
+from resources.processes import end_processes
 from resources.settings import PROJECT_FOLDER, Settings
-from tests.conftest import free_port, program
+from tests.conftest import program
 
 EVERREACH = Path(sys.executable).with_name("everreach")
 MARK = "EVERREACH_MONITORING_HOME"

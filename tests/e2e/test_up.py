@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from resources.servers import answers_http, embedded_processes, end_processes
+from resources.ports import answers_http
+from resources.processes import end_processes
+from resources.servers import embedded_processes
 from tests.everreach import Everreach, until
 
 pytestmark = pytest.mark.timeout(500)

@@ -29,8 +29,8 @@ from resources.alert_token import alert_token, keep_alert_token, token_file
 from resources.database import Database
 from resources.dispatch import Answer as DispatchAnswer
 from resources.dispatch import Dispatch
+from resources.ports import free_port
 from resources.settings import Settings
-from tests.conftest import free_port
 from tests.dispatch_server import Answer, DispatchServer
 from tests.unit.test_alert_messages import alert, body
 

@@ -18,10 +18,10 @@ from everreach_assets.domain.vectors import WIDTH, Document
 from everreach_assets.memory import open_embedder, open_vector_db
 from everreach_assets.service.request_log import JsonLines
 from resources.database import Database
+from resources.ports import free_port
 from resources.posts import texts
 from resources.settings import Settings
 from tests.api_server import TOKEN, Api, served
-from tests.conftest import free_port
 from tests.openai_server import OpenAIServer
 
 POSTS = {

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from everreach_assets.domain.vectors import Document
 from everreach_assets.memory import open_memory
 from resources.database import Database
+from resources.embedded_postgres import postgres_binaries
 from resources.metric_records import Record, record
-from resources.servers import postgres_binaries
 from resources.settings import Settings
 from tests.conftest import PostgresServer, database_named
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from everreach_assets.cli import main
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from resources.grafana import Grafana, import_body, read_dashboard
-from tests.conftest import free_port
+from resources.ports import free_port
 from tests.grafana_server import TOKEN, FakeGrafana, running_grafana
 
 GRAFANA = Path(__file__).parents[2] / "grafana"

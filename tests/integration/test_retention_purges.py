@@ -25,8 +25,8 @@ from resources import archives
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
+from resources.ports import free_port
 from resources.retention import holds, purges, receipts
-from tests.conftest import free_port
 from tests.killed import run_until_killed
 from tests.retention_store import COLLECTION_NAMES, DAY, MICROSECOND, POLICY, Store
 

@@ -18,19 +18,11 @@ import pytest
 
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.supervisor import clean_data
-from resources.servers import (
-    Addresses,
-    answers_http,
-    child_environment,
-    embedded_processes,
-    end_processes,
-    is_alive,
-    prepare_dagster_home,
-    running_servers,
-    stop_unused_servers,
-)
+from resources.addresses import Addresses, child_environment, prepare_dagster_home
+from resources.ports import answers_http, free_port
+from resources.processes import end_processes, is_alive
+from resources.servers import embedded_processes, running_servers, stop_unused_servers
 from resources.settings import Settings
-from tests.conftest import free_port
 
 pytestmark = pytest.mark.slow  # servers are started, frozen and killed
 
