@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,10 @@ from resources.ports import answers_http, free_port
 from resources.servers import running_servers
 from resources.settings import Settings
 from tests.dispatch_server import DispatchServer
+from tests.everreach import EVERREACH, START_SECONDS, until
 from tests.openai_server import OpenAIServer
 
-EVERREACH = Path(sys.executable).with_name("everreach")
 API_TOKEN = "a-token-of-the-test"
-START_SECONDS = 300
 
 JOBS = """
 import json, sys
@@ -137,11 +135,13 @@ class Stack:
             self._service = subprocess.Popen(
                 [EVERREACH, "serve"], env=self.environment, cwd=self.folder, stdout=file, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not answers_http(self.settings.everreach_metrics_port, "/healthz"):
-            assert time.monotonic() < deadline, output.read_text(errors="replace")
-            assert self._service.poll() is None, output.read_text(errors="replace")
-            time.sleep(0.2)
+        port, service = self.settings.everreach_metrics_port, self._service
+        until(
+            lambda: answers_http(port, "/healthz") or service.poll() is not None,
+            seconds=START_SECONDS,
+            says=output.read_text,
+        )
+        assert service.poll() is None, output.read_text(errors="replace")
 
     def stop_service(self) -> None:
         if self._service is not None and self._service.poll() is None:

@@ -15,7 +15,7 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
-from resources.ports import free_port
+from resources.ports import answers_http, free_port
 from resources.processes import end_processes
 from resources.settings import Settings
 
@@ -51,7 +51,9 @@ class Everreach:
     def __init__(self, folder: Path, *, up: Sequence[str] = (EVERREACH, "up"), **settings: Any) -> None:
         self.folder = folder
         ports = {name: free_port() for name in PORTS}
-        self.settings = Settings(_env_file=None, everreach_home=folder / "home", **(ports | settings))
+        given = ports | {"everreach_home": folder / "home"} | settings
+        self.settings = Settings(_env_file=None, **given)
+        self._started: list[subprocess.Popen[bytes]] = []
         self._up = up
 
     @property
@@ -84,22 +86,43 @@ class Everreach:
         assert "Traceback" not in finished.stderr
         return finished.stdout + finished.stderr
 
-    def up(self) -> "subprocess.Popen[bytes]":
-        """Start `up`, and wait until it says that it is ready. `stop` or the test ends it."""
-        with (self.folder / "up.log").open("wb") as output:
-            command = subprocess.Popen(
-                self._up, env=self.environment, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
+    def start(
+        self, name: str, *, command: Sequence[str] | None = None, is_ready: Callable[[], bool] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start a command that lasts, and wait until it is ready. `stop` or the test ends it.
+
+        Args:
+            name: of the command and of the file with its output.
+            command: what stands for `everreach NAME`.
+            is_ready: the default waits until it says so.
+        """
+        with (self.folder / f"{name}.log").open("wb") as output:
+            process = subprocess.Popen(
+                command or [EVERREACH, name],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
+        self._started.append(process)
+        ready = is_ready or (lambda: "Ready" in self.output(name))
         try:
-            until(
-                lambda: "Ready" in self.output() or command.poll() is not None, seconds=START_SECONDS, says=self.output
-            )
-            assert command.poll() is None, self.output()
+            until(lambda: ready() or process.poll() is not None, seconds=START_SECONDS, says=lambda: self.output(name))
+            assert process.poll() is None, self.output(name)
         except AssertionError:
-            end_processes([psutil.Process(command.pid), *self.processes()], grace_seconds=30)
-            command.wait()
+            self.end()
             raise
-        return command
+        return process
+
+    def end(self) -> None:
+        """End all that was started and still runs, and what that has started."""
+        end_processes(self.processes(), grace_seconds=30)
+        for process in self._started:
+            process.wait()
+
+    def up(self) -> "subprocess.Popen[bytes]":
+        """Start `up`, and wait until it says that it is ready."""
+        return self.start("up", command=self._up)
 
     def stop(self, command: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGINT) -> None:
         """End `up` by a signal, and see that all went with it."""
@@ -116,9 +139,35 @@ class Everreach:
         finally:
             self.stop(command)
 
-    def output(self) -> str:
-        """What `up` has printed until now."""
-        return (self.folder / "up.log").read_text(errors="replace")
+    def start_service(self) -> "subprocess.Popen[bytes]":
+        """Start `serve`, and wait until it answers."""
+        return self.start("serve", is_ready=lambda: answers_http(self.settings.everreach_metrics_port, "/healthz"))
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """`serve`, answering, until the block ends."""
+        with self._until_told(self.start_service(), "serve", signal.SIGTERM):
+            yield
+
+    @contextlib.contextmanager
+    def monitoring(self) -> Iterator[None]:
+        """`monitoring`, ready, until the block ends."""
+        with self._until_told(self.start("monitoring"), "monitoring", signal.SIGINT):
+            yield
+
+    @contextlib.contextmanager
+    def _until_told(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> Iterator[None]:
+        try:
+            yield
+            process.send_signal(number)
+            assert process.wait(timeout=STOP_SECONDS) == 0, self.output(name)
+        finally:
+            process.kill()
+            process.wait()
+
+    def output(self, name: str = "up") -> str:
+        """What a command that lasts has printed until now."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
         """Every live process that names this data folder in its environment or its command line."""

@@ -3,18 +3,17 @@
 import contextlib
 import json
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from resources.ports import free_port
+from resources.ports import answers_http, free_port
 from tests.conftest import program
+from tests.everreach import until
 
 START_SECONDS = 60
 CONFIG = """
@@ -51,21 +50,16 @@ def running_prometheus(folder: Path, target: str, rules: Sequence[Path] = ()) ->
             [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            _wait(f"http://127.0.0.1:{port}/-/ready", process, folder / "prometheus.log")
+            until(
+                lambda: answers_http(port, "/-/ready") or process.poll() is not None,
+                seconds=START_SECONDS,
+                says=(folder / "prometheus.log").read_text,
+            )
+            assert process.poll() is None, (folder / "prometheus.log").read_text()
             yield Prometheus(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
             process.wait(timeout=30)
-
-
-def _wait(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(address, timeout=5).is_success:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"Prometheus did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def back_filled(folder: Path, exposition: str, labels: dict[str, str], instants: Sequence[float]) -> None:

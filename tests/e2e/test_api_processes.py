@@ -1,9 +1,6 @@
 """`everreach serve`, twice, on one database: what two processes record at once, and what their logs say of it."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,48 +12,25 @@ import httpx
 import psycopg
 import pytest
 
-from resources.ports import free_port
 from tests.api_server import BEARER, TOKEN
+from tests.everreach import Everreach
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @contextmanager
-def service(database_url: str, home: Path) -> Iterator[str]:
-    """The address of a process of its own; its log is in the folder."""
-    port = free_port()
-    environment = os.environ | {
-        "EVERREACH_HOME": str(home),
-        "EVERREACH_DATABASE_URL": database_url,
-        "EVERREACH_DAGSTER_DATABASE_URL": database_url,
-        "VECTOR_BACKEND": "pgvector",
-        "EVERREACH_METRICS_PORT": str(port),
-        "EVERREACH_API_TOKENS": TOKEN,
-        "NO_PROXY": "*",
-    }
-    home.mkdir()
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [Path(sys.executable).with_name("everreach"), "serve"], env=environment, stdout=log, stderr=log
-        )
-        try:
-            _wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process, home / "log")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-
-
-def _wait_until_it_answers(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(address, timeout=2, trust_env=False).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(log.read_text(errors="replace")[-3_000:])
+def service(database_url: str, folder: Path) -> Iterator[str]:
+    """The address of a process of its own; its output is in the folder."""
+    folder.mkdir()
+    everreach = Everreach(
+        folder,
+        everreach_database_url=database_url,
+        everreach_dagster_database_url=database_url,
+        vector_backend="pgvector",
+        everreach_api_tokens=TOKEN,
+    )
+    with everreach.serving():
+        yield everreach.service
 
 
 def test_two_processes_that_record_the_same_outcomes_at_once_end_with_one_row_each(
@@ -99,7 +73,7 @@ def test_two_processes_that_record_the_same_outcomes_at_once_end_with_one_row_ea
         f"canary-{number} recorded": 1 for number in range(200)
     }
     for name in ("one", "two"):
-        lines = (tmp_path / name / "log").read_text().splitlines()
+        lines = (tmp_path / name / "serve.log").read_text().splitlines()
         requests = [json.loads(line) for line in lines if line.startswith("{")]
         assert sum(line.get("route") == "/api/v1/outcomes" for line in requests) >= len(batches)
         assert not [line for line in lines if "canary" in line or TOKEN in line]

@@ -1,7 +1,5 @@
 """A system without any data at default settings, minutes after `make up` and `make monitoring`: nothing is wrong."""
 
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -10,10 +8,10 @@ import pytest
 
 from tests.conftest import program
 from tests.dispatch_server import DispatchServer
-from tests.everreach import EVERREACH, STOP_SECONDS, Everreach, until
+from tests.everreach import Everreach, until
 from tests.prometheus_server import Prometheus, promtool_findings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("fresh_system")]
 
 SETTLING_SECONDS = 60
 """Until Dagster's daemons have beaten, been read by the service and been scraped, their metrics are missing."""
@@ -28,18 +26,8 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everreach]:
     program("prometheus")
     with DispatchServer().running() as dispatch:
         everreach = Everreach(tmp_path_factory.mktemp("fresh"), dispatch_url=dispatch.url)
-        with everreach.running():
-            log = everreach.folder / "monitoring.log"
-            with log.open("wb") as output:
-                monitoring = subprocess.Popen(
-                    [EVERREACH, "monitoring"], env=everreach.environment, stdout=output, stderr=subprocess.STDOUT
-                )
-            try:
-                until(lambda: "Ready" in log.read_text(), seconds=120, says=log.read_text)
-                yield everreach
-            finally:
-                monitoring.send_signal(signal.SIGINT)
-                assert monitoring.wait(timeout=STOP_SECONDS) == 0, log.read_text()
+        with everreach.running(), everreach.monitoring():
+            yield everreach
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,15 @@
 """The contract of the metrics: after the main job on the sample, a real scrape shows what the catalogue declares."""
 
-import signal
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS
-from tests.everreach import EVERREACH, Everreach, until
+from tests.everreach import Everreach, until
 from tests.prometheus_server import PROMTOOL_MAY_SAY, promtool_findings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700), pytest.mark.xdist_group("metrics_contract")]
 
 WITHOUT_A_SOURCE = {
     "recorded": {
@@ -37,16 +35,11 @@ OF_OTHERS = ("everreach_sync_", "everreach_cloud_local_only_", "everreach_retent
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     everreach = Everreach(tmp_path_factory.mktemp("contract"))
     everreach("run")
-    service = subprocess.Popen([EVERREACH, "serve"], env=everreach.environment, cwd=everreach.folder)
-    try:
-        shown = 'everreach_exporter_collector_success{collector="dagster"} 1.0'
-        until(lambda: shown in everreach.scrape() or service.poll() is not None, seconds=120)
+    with everreach.serving():
+        until(
+            lambda: 'everreach_exporter_collector_success{collector="dagster"} 1.0' in everreach.scrape(), seconds=120
+        )
         yield everreach.scrape()
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=60) == 0
-    finally:
-        service.kill()
-        service.wait()
 
 
 def test_every_metric_with_a_source_is_shown_as_it_is_declared(scraped: str) -> None:
