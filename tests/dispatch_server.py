@@ -1,17 +1,15 @@
 """A server on loopback that takes messages as dispatch does, records them, and answers as it is told."""
 
 import functools
-import json
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.http_server import local_server, serving
+from tests.http_server import JsonHandler, local_server, serving
 
 HANG_SECONDS = 20
 
@@ -59,27 +57,16 @@ class DispatchServer:
         return self.texts
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Handler(JsonHandler):
     def __init__(self, owner: DispatchServer, *arguments: Any) -> None:
         self._owner = owner
         super().__init__(*arguments)
 
-    def do_POST(self) -> None:
-        self._owner.messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+    def post(self, body: Any) -> None:
+        self._owner.messages.append(body)
         answer = self._owner.script.popleft() if self._owner.script else self._owner.always
         if answer.hangs:
             self.close_connection = True
             self._owner.is_stopping.wait(HANG_SECONDS)
             return
-        content = json.dumps(answer.body).encode()
-        self.send_response(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        """Tests read what was recorded instead."""
+        self.answer(answer.status, answer.headers, answer.body)

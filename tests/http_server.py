@@ -3,10 +3,38 @@
 What does not belong here: what each of them answers (`openai_server.py`, `dispatch_server.py`, `grafana_server.py`).
 """
 
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class JsonHandler(BaseHTTPRequestHandler):
+    """Takes and answers JSON by POST, on connections that are kept open, and logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.post(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def post(self, body: Any) -> None:
+        """Answer a request with this body."""
+        raise NotImplementedError
+
+    def answer(self, status: int, headers: Mapping[str, str], payload: object) -> None:
+        """Send the payload: bytes as they are, anything else as JSON."""
+        content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Tests read what was recorded instead."""
 
 
 def local_server(handler: Callable[..., BaseHTTPRequestHandler]) -> ThreadingHTTPServer:

@@ -7,7 +7,6 @@ connection, or vectors that are not what was asked for. It records every request
 import base64
 import functools
 import hashlib
-import json
 import socket
 import struct
 import threading
@@ -16,13 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 
 from everreach_assets.domain.vectors import Vector
-from tests.http_server import local_server, serving
+from tests.http_server import JsonHandler, local_server, serving
 
 NATIVE_WIDTH = 1536
 HANG_SECONDS = 20
@@ -141,27 +139,18 @@ class OpenAIServer:
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Handler(JsonHandler):
     def __init__(self, owner: OpenAIServer, *arguments: Any) -> None:
         self._owner = owner
         super().__init__(*arguments)
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def post(self, body: Any) -> None:
         answer = self._owner.receive(self.path, {key.lower(): value for key, value in self.headers.items()}, body)
         if answer.drop:
             self._drop(answer.drop)
             return
         payload = self._owner.payload(body, answer) if answer.body is None else answer.body
-        content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self.send_response(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.answer(answer.status, answer.headers, payload)
 
     def _drop(self, how: str) -> None:
         self.close_connection = True
@@ -170,6 +159,3 @@ class _Handler(BaseHTTPRequestHandler):
         else:  # closing with a linger of zero sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-
-    def log_message(self, *_: Any) -> None:
-        """Tests read what was recorded instead."""

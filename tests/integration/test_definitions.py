@@ -23,7 +23,6 @@ from everreach_assets.domain.sync import POLICY_VERSION
 from everreach_assets.retention import RetentionRules, load_policy
 from everreach_assets.schedules import cloud_parity_schedule, cloud_sync_schedule, strategy_refresh_schedule
 from resources import prospects
-from resources.chroma_index import ChromaIndex
 from resources.cloud_postgres import PostgresCloud
 from resources.cloud_store import Cloud
 from resources.database import Database
@@ -33,6 +32,7 @@ from resources.intake import ingest_file
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
+from tests.indexes import emptied_chroma
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
@@ -324,10 +324,7 @@ def project(
     ingest_sample(database, tmp_path)
     if request.param == "pgvector":
         return Project(database, HnswIndex(database), instance)
-    index = ChromaIndex(database, *request.getfixturevalue("chroma_server"))
-    for each in index._client.list_collections():
-        index._client.delete_collection(each.name)
-    return Project(database, index, instance)
+    return Project(database, emptied_chroma(database, request.getfixturevalue("chroma_server")), instance)
 
 
 def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(project: Project) -> None:

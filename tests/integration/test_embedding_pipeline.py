@@ -22,6 +22,7 @@ from resources.hnsw_index import HnswIndex
 from resources.providers import LocalHashingProvider, Purpose
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
+from tests.indexes import emptied_chroma
 
 POSTS = 40
 
@@ -88,15 +89,8 @@ IndexMaker = Callable[[Database], VectorIndex]
 
 @pytest.fixture
 def chroma(chroma_server: tuple[str, int]) -> IndexMaker:
-    """Makes an index on the session's Chroma server, wiped of what another test left."""
-
-    def make(database: Database) -> VectorIndex:
-        index = ChromaIndex(database, *chroma_server)
-        for each in index._client.list_collections():
-            index._client.delete_collection(each.name)
-        return index
-
-    return make
+    """Makes an empty index on the session's Chroma server."""
+    return lambda database: emptied_chroma(database, chroma_server)
 
 
 @pytest.fixture(params=["chroma", "pgvector"])

@@ -14,6 +14,7 @@ from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
 from resources.vector_index import VectorIndex
+from tests.indexes import emptied_chroma
 from tests.space_memory import NARROW, NEXT, PRIMARY, SAME_WIDTH, SpaceMemory
 
 POSTS = 12
@@ -24,15 +25,8 @@ IndexMaker = Callable[[Database], VectorIndex]
 
 @pytest.fixture
 def chroma(chroma_server: tuple[str, int]) -> IndexMaker:
-    """Makes an index on the session's Chroma server, wiped of what another test left."""
-
-    def make(database: Database) -> VectorIndex:
-        index = ChromaIndex(database, *chroma_server)
-        for each in index._client.list_collections():
-            index._client.delete_collection(each.name)
-        return index
-
-    return make
+    """Makes an empty index on the session's Chroma server."""
+    return lambda database: emptied_chroma(database, chroma_server)
 
 
 @pytest.fixture(params=["chroma", "pgvector"])

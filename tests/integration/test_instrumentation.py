@@ -20,7 +20,6 @@ from everreach_assets.embedding import embed_collection
 from everreach_assets.feedback import FeedbackSyncEngine
 from everreach_assets.strategy_builder import rebuild_strategy
 from resources import metric_records
-from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.embedding_quota import EmbeddingQuota
@@ -31,6 +30,7 @@ from resources.provider_calls import ProviderCalls
 from resources.provider_requests import ProviderRequests
 from resources.providers import LocalHashingProvider, OpenAIProvider, Purpose
 from resources.vector_db import VectorDB
+from tests.indexes import emptied_chroma
 from tests.openai_server import Answer, OpenAIServer, Rows, error
 
 Counts = dict[tuple[str, ...], float]
@@ -200,9 +200,7 @@ def test_the_size_of_an_index_that_no_longer_answers_is_not_shown(
 ) -> None:
     add_posts(database, 5)
     embedder = Embedder()
-    index = ChromaIndex(database, *chroma_server)
-    for each in index._client.list_collections():
-        index._client.delete_collection(each.name)
+    index = emptied_chroma(database, chroma_server)
     vector_db = VectorDB(database, index, embedder.space_of)
     embed_collection(CONTENT.name, database=database, embedder=embedder, vector_db=vector_db)
     assert counts(database, "everreach_vector_index_size") == {("chroma", CONTENT.name): 5}

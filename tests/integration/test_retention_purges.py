@@ -27,6 +27,7 @@ from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from resources.ports import free_port
 from resources.retention import holds, purges, receipts
+from tests.indexes import emptied_chroma
 from tests.killed import run_until_killed
 from tests.retention_store import COLLECTION_NAMES, DAY, MICROSECOND, POLICY, Store
 
@@ -40,15 +41,7 @@ def store(database: Database, tmp_path: Path) -> Store:
 def on_either(request: pytest.FixtureRequest, database: Database, tmp_path: Path) -> Store:
     if request.param == "pgvector":
         return Store(database, HnswIndex(database), tmp_path / "archives")
-    return Store(database, chroma(database, request.getfixturevalue("chroma_server")), tmp_path / "archives")
-
-
-def chroma(database: Database, server: tuple[str, int]) -> ChromaIndex:
-    """An index on the session's server, wiped of what another test left."""
-    index = ChromaIndex(database, *server)
-    for each in index._client.list_collections():
-        index._client.delete_collection(each.name)
-    return index
+    return Store(database, emptied_chroma(database, request.getfixturevalue("chroma_server")), tmp_path / "archives")
 
 
 # --- what a plan selects ----------------------------------------------------------------------------------------
@@ -369,7 +362,7 @@ def test_what_the_index_has_not_acknowledged_is_purged_all_the_same(
 def test_a_purge_reaches_the_index_and_every_target_that_the_ledger_knows(
     database: Database, chroma_server: tuple[str, int], tmp_path: Path
 ) -> None:
-    store = Store(database, chroma(database, chroma_server), tmp_path / "archives")
+    store = Store(database, emptied_chroma(database, chroma_server), tmp_path / "archives")
     store.add_post("old", 400 * DAY)
     store.add_post("new", DAY)
     store.embed(CONTENT.name)

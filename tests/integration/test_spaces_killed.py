@@ -6,7 +6,7 @@ from everreach_assets.domain.collections import CONTENT
 from everreach_assets.domain.errors import InvalidInput
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
-from resources.hnsw_index import HnswIndex
+from tests.indexes import emptied_index
 from tests.killed import run_until_killed
 from tests.space_memory import NEXT, PRIMARY, SpaceMemory
 
@@ -67,7 +67,7 @@ with Database(url) as database:
 def test_killed_at_any_step_and_run_again_the_store_is_as_if_nothing_had_befallen(
     database: Database, chroma_server: tuple[str, int], backend: str, action: str, step: str, calls: int
 ) -> None:
-    memory = SpaceMemory(database, opened(database, chroma_server, backend))
+    memory = SpaceMemory(database, emptied_index(backend, database, chroma_server))
     for number in range(POSTS):
         memory.write(f"p{number:03d}", f"words of part {number}")
     memory.primary.is_up = action != "heal"
@@ -94,15 +94,6 @@ def test_killed_at_any_step_and_run_again_the_store_is_as_if_nothing_had_befalle
     if isinstance(memory.index, ChromaIndex):
         plain = memory.index._client.get_collection(CONTENT.name, embedding_function=None)
         assert (plain.metadata or {})["space_id"] == memory.vector_db.space_id(CONTENT.name)
-
-
-def opened(database: Database, chroma_server: tuple[str, int], backend: str) -> ChromaIndex | HnswIndex:
-    if backend == "pgvector":
-        return HnswIndex(database)
-    index = ChromaIndex(database, *chroma_server)
-    for each in index._client.list_collections():
-        index._client.delete_collection(each.name)
-    return index
 
 
 def run_again(memory: SpaceMemory, action: str) -> None:

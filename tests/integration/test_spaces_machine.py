@@ -11,9 +11,9 @@ from everreach_assets import migration
 from everreach_assets.domain.collections import CONTENT, OUTCOMES
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from everreach_assets.domain.spaces import Space
-from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
+from tests.indexes import emptied_chroma
 from tests.space_memory import NARROW, NEXT, PRIMARY, SAME_WIDTH, SpaceMemory
 
 TABLES = (
@@ -33,10 +33,7 @@ class Spaces(RuleBasedStateMachine):
         super().__init__()
         with self.database.connection() as connection:
             connection.execute(f"TRUNCATE {TABLES}, vectors_aside CASCADE".encode())
-        index = ChromaIndex(self.database, *self.chroma) if self.chroma else HnswIndex(self.database)
-        if isinstance(index, ChromaIndex):
-            for each in index._client.list_collections():
-                index._client.delete_collection(each.name)
+        index = emptied_chroma(self.database, self.chroma) if self.chroma else HnswIndex(self.database)
         self.memory = SpaceMemory(self.database, index)
 
     @rule(name=NAMES, text=WORDS)
