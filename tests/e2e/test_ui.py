@@ -1,17 +1,15 @@
 """What a person sees in a browser after `everreach run` and `everreach up`: the graph, the runs, the strategies."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.conftest import program
 from tests.everreach import Everreach
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700), pytest.mark.xdist_group("ui")]
 
-CHROMIUM = "/usr/bin/chromium"
 OFFLINE = [
     "--no-sandbox",  # as root, in CI
     "--disable-gpu",
@@ -33,12 +31,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Page]:
-    if not Path(CHROMIUM).exists():
-        if os.environ.get("CI"):
-            pytest.fail(f"{CHROMIUM} is missing: .ci/run installs Debian's package chromium")
-        pytest.skip(f"{CHROMIUM} is missing: install Debian's package chromium to look at the UI")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        browser = playwright.chromium.launch(executable_path=program("chromium"), args=OFFLINE)
         page = browser.new_page(base_url=address, viewport={"width": 1500, "height": 950})
         page.set_default_timeout(30_000)
         expect.set_options(timeout=30_000)
