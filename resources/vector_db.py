@@ -156,7 +156,7 @@ class VectorDB:
                     "'everreach retention restore' brings it back, else store it under another id"
                 )
             present = vector_store.count_present(connection, collection, doc_ids)
-        return self.upsert_stream(collection, [checked], new=len(checked) - present)
+        return self._store(collection, [checked], new=len(checked) - present)
 
     def upsert_stream(
         self,
@@ -175,12 +175,22 @@ class VectorDB:
         Raises:
             as `upsert_many`, for the batch at hand: those before it are stored.
         """
+        return self._store(collection, map(check_documents, batches), new=new, on_stored=on_stored)
+
+    def _store(
+        self,
+        collection: str,
+        batches: Iterable[Sequence[Document]],
+        *,
+        new: int,
+        on_stored: Callable[[Connection, int], None] | None = None,
+    ) -> int:
+        """`upsert_stream` of documents that have been checked."""
         space_id = self._open(collection)
         changed = 0
         others: set[str] = set()
         with self._index.loading(collection, space_id, new):
-            for batch in batches:
-                checked = check_documents(batch)
+            for checked in batches:
                 others |= self._register({each.space for each in checked if each.space}) - {space_id}
                 for start in range(0, len(checked), WRITE_ROWS):
                     rows = checked[start : start + WRITE_ROWS]

@@ -247,24 +247,20 @@ def search_exactly(
             WITH matching AS MATERIALIZED (
                 SELECT doc_id, embedding, metadata FROM vector_embeddings
                 WHERE collection = %(collection)s AND space_id = %(space_id)s AND {condition}
-                LIMIT %(stop_after)s
+                LIMIT {stop_after}
             ), matched AS (SELECT count(*) AS total FROM matching)
             SELECT matched.total, nearest.* FROM matched LEFT JOIN LATERAL (
                 SELECT doc_id, embedding <=> %(query)b AS distance, metadata FROM matching
-                WHERE matched.total < coalesce(%(stop_after)s, matched.total + 1)
+                WHERE matched.total < coalesce({stop_after}, matched.total + 1)
                 ORDER BY distance, doc_id LIMIT %(n)s
             ) AS nearest ON true
             """
-        ).format(condition=condition),
-        parameters
-        | {
-            "collection": collection,
-            "space_id": space_id,
-            "query": query,
-            "n": n,
-            "stop_after": None if unless_more_than is None else unless_more_than + 1,
-        },
+        ).format(
+            condition=condition, stop_after=sql.Literal(None if unless_more_than is None else unless_more_than + 1)
+        ),
+        parameters | {"collection": collection, "space_id": space_id, "query": query, "n": n},
         binary=True,
+        prepare=False,  # a plan for every filter would read the whole collection where this one leaves ten rows
     ).fetchall()
     if unless_more_than is not None and rows[0][0] > unless_more_than:
         return None
