@@ -22,6 +22,7 @@ from everreach_assets.assets.retention import plans, purges
 from everreach_assets.assets.sources import sources
 from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.assets.strategies import strategies
+from everreach_assets.lost_runs import process_tag
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
 from resources.cloud_store import Cloud, open_cloud
@@ -34,8 +35,10 @@ from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 
 @dg.resource
-def database_resource(_: dg.InitResourceContext) -> Iterator[Database]:
-    """The Postgres that holds the truth."""
+def database_resource(context: dg.InitResourceContext) -> Iterator[Database]:
+    """The Postgres that holds the truth. A run that opens it notes its process, so that a killed one is found."""
+    if context.run and context.instance:
+        context.instance.add_run_tags(context.run.run_id, process_tag())
     with open_database(Settings()) as database:
         yield database
 

@@ -26,6 +26,9 @@ strategy_rebuild_job = dg.define_asset_job(
         ["vectors", "content_embeddings"],
         ["vectors", "outcome_embeddings"],
         ["feedback", "strategies"],
+    ).without_checks()  # the hourly job compares whole indexes; here somebody waits for the strategy
+    | dg.AssetSelection.checks(
+        dg.AssetCheckKey(dg.AssetKey(["feedback", "strategies"]), "every_strategy_cites_its_outcomes")
     ),
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",

@@ -164,6 +164,8 @@ METRICS: tuple[Metric, ...] = (
            "database", platform="platform"),
     _gauge("everreach_outcomes_until_rebuild", "Further posts with new outcomes until the strategy is rebuilt.",
            "database", platform="platform"),
+    _gauge("everreach_strategy_rebuild_attempts", "Rebuilds asked for since the last strategy, where one is due.",
+           "database", platform="platform"),
     _counter("everreach_strategy_rebuilds_total", "Rebuilds of strategies, by what came of them.",
              platform="platform", result="rebuild_result"),
     _gauge("everreach_strategy_last_rebuild_timestamp_seconds", "When the strategy in force was made.", "database",
