@@ -6,7 +6,7 @@ A strategy's run labels and embeds first: the outcomes that made it due are part
 import dagster as dg
 
 from everreach_assets.cloud_sync import SYNCED
-from everreach_assets.partitions import platforms, shards
+from everreach_assets.partitions import platforms, shards, weeks
 from resources.sources import TABLES
 
 memory_refresh_job = dg.define_asset_job(
@@ -32,6 +32,13 @@ strategy_rebuild_job = dg.define_asset_job(
     ),
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",
+)
+
+weekly_changes_job = dg.define_asset_job(
+    "weekly_changes_job",
+    selection=dg.AssetSelection.assets(["feedback", "weekly_changes"]),
+    partitions_def=weeks,
+    description="List what changed in a week on each platform, and say it where dispatch is configured.",
 )
 
 heal_embeddings_job = dg.define_asset_job(

@@ -66,7 +66,7 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "relay_result": ("accepted", "refused", "retried"),
         "job": (
             "memory_refresh_job", "strategy_rebuild_job", "cloud_sync_job", "cloud_parity_job", "retention_job",
-            "heal_embeddings_job", "embedding_migration_job",
+            "heal_embeddings_job", "embedding_migration_job", "weekly_changes_job",
         ),
         "run_result": ("success", "failure", "canceled"),
     }
