@@ -114,6 +114,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
         asset_checks=[
             checks.every_outcome_is_in_one_label_history,
             checks.every_strategy_cites_its_outcomes,
+            checks.every_strategy_is_fresh,
             checks.every_purged_document_is_gone,
             *checks.index_checks,
             *checks.parity_checks,

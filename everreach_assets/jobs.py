@@ -9,13 +9,16 @@ from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.partitions import platforms, shards, weeks
 from resources.sources import TABLES
 
+STRATEGIES = dg.AssetKey(["feedback", "strategies"])
+
 memory_refresh_job = dg.define_asset_job(
     "memory_refresh_job",
     selection=dg.AssetSelection.groups("vectors")
     | dg.AssetSelection.assets(
         *(["sources", noun] for noun in TABLES),  # by key: a group's selection leaves out what is only observed
         ["feedback", "outcome_classifications"],
-    ),
+    )
+    | dg.AssetSelection.checks(dg.AssetCheckKey(STRATEGIES, "every_strategy_is_fresh")),
     description="Label new outcomes, embed new and changed texts, mend the indexes.",
 )
 
@@ -27,9 +30,7 @@ strategy_rebuild_job = dg.define_asset_job(
         ["vectors", "outcome_embeddings"],
         ["feedback", "strategies"],
     ).without_checks()  # the hourly job compares whole indexes; here somebody waits for the strategy
-    | dg.AssetSelection.checks(
-        dg.AssetCheckKey(dg.AssetKey(["feedback", "strategies"]), "every_strategy_cites_its_outcomes")
-    ),
+    | dg.AssetSelection.checks(dg.AssetCheckKey(STRATEGIES, "every_strategy_cites_its_outcomes")),
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",
 )

@@ -4,6 +4,7 @@ What belongs here: the statements on the marks of `outcome_snapshots` and on sql
 What does not: when a rebuild is due (`domain/rebuilds.py`) and building it (`strategy_builder.py`).
 """
 
+import datetime as dt
 from collections.abc import Iterable
 
 from everreach_assets.domain.rebuilds import Progress
@@ -53,3 +54,14 @@ def note_requests(connection: Connection, platforms: Iterable[str]) -> None:
         """,  # noqa: S608 - a constant
         (list(platforms),),
     )
+
+
+def stale(connection: Connection, after: dt.timedelta) -> dict[str, dt.datetime]:
+    """The platforms with an outcome that has waited for longer, and since when the oldest has."""
+    rows = connection.execute(
+        "SELECT platform::text, min(recorded_at) FROM outcome_snapshots"
+        " WHERE strategy_id IS NULL AND metrics <> '{}' AND recorded_at < now() - %s"
+        " GROUP BY platform ORDER BY platform",
+        (after,),
+    )
+    return dict(rows.fetchall())

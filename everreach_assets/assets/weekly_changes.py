@@ -17,7 +17,10 @@ from resources.database import Database
 
 @dg.asset(
     key=["feedback", "weekly_changes"],
-    deps=[["feedback", "outcome_classifications"], ["feedback", "strategies"]],
+    deps=[
+        ["feedback", "outcome_classifications"],
+        dg.AssetDep(["feedback", "strategies"], partition_mapping=dg.AllPartitionMapping()),
+    ],
     partitions_def=weeks,
     group_name="feedback",
     owners=["team:everreach"],

@@ -181,6 +181,7 @@ def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
     assert {(key.asset_key.to_user_string(), key.name) for key in keys} == {
         ("feedback/outcome_classifications", "every_outcome_is_in_one_label_history"),
         ("feedback/strategies", "every_strategy_cites_its_outcomes"),
+        ("feedback/strategies", "every_strategy_is_fresh"),
         ("retention/purges", "every_purged_document_is_gone"),
         *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
         *((f"cloud/{name}", "the_cloud_equals_what_may_leave") for name in SYNCED),
@@ -253,6 +254,14 @@ def test_the_comparison_of_everything_is_a_job_of_its_own(definitions: dg.Defini
     assert checks("cloud_sync_job") == set()
     assert checks("cloud_parity_job") == {f"cloud/{name}" for name in SYNCED}
     assert not definitions.resolve_job_def("cloud_parity_job").asset_layer.selected_asset_keys
+
+
+def test_who_waits_for_a_strategy_waits_for_no_comparison_of_indexes(definitions: dg.Definitions) -> None:
+    def checks(job: str) -> set[str]:
+        return {key.name for key in definitions.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys}
+
+    assert checks("strategy_rebuild_job") == {"every_strategy_cites_its_outcomes"}
+    assert {"every_strategy_is_fresh", "every_vector_is_in_the_index"} <= checks("memory_refresh_job")
 
 
 def test_the_schedules_of_the_cloud_skip_where_there_is_none(database_url: str) -> None:

@@ -11,9 +11,10 @@ import dagster as dg
 import pytest
 
 from everreach_assets.build import build_definitions
+from everreach_assets.checks import every_strategy_is_fresh
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.errors import Unavailable
-from everreach_assets.domain.rebuilds import QUICK_ATTEMPTS, backoff
+from everreach_assets.domain.rebuilds import NEW_OUTCOMES, QUICK_ATTEMPTS, backoff
 from everreach_assets.domain.strategies import LabelledOutcome
 from everreach_assets.feedback import FeedbackSyncEngine
 from everreach_assets.lost_runs import PROCESS_TAG, process_tag
@@ -85,9 +86,15 @@ class Platform:
         tags = {"dagster/partition": platform}
         return self.instance.create_run_for_job(job, status=status, tags=tags).run_id
 
-    def rebuild(self, platform: str = "x") -> Rebuild:
+    def rebuild(self, platform: str = "x", minimum: int = NEW_OUTCOMES) -> Rebuild:
         classify_new_outcomes(self.database)
-        return rebuild_strategy(platform, database=self.database, vector_db=self.vector_db, embedder=self.embedder)
+        return rebuild_strategy(
+            platform,
+            database=self.database,
+            vector_db=self.vector_db,
+            embedder=self.embedder,
+            minimum_new_outcomes=minimum,
+        )
 
     def wait(self, attempts: int, *, short_of: int = 0) -> None:
         """Let the back-off after that many attempts pass, by dating the request back."""
@@ -294,6 +301,44 @@ def test_a_tick_that_fails_has_asked_for_nothing(at: Platform, monkeypatch: pyte
             at.tick()
     assert at.attempts_on_metrics() == {"x": 0}
     assert at.tick() == ["x"]
+
+
+# --- quiet platforms --------------------------------------------------------------------------------------------
+
+
+def test_a_strategy_is_stale_once_an_outcome_has_waited_for_eight_days_and_a_weekly_rebuild_mends_it(
+    at: Platform,
+) -> None:
+    at.record(range(1))
+    at.record(range(3), "tiktok")
+    at.rebuild("tiktok", 1)
+    assert stale_platforms(at) == {"stale_platforms": 0}
+    with at.database.connection() as connection:
+        connection.execute("UPDATE outcome_snapshots SET recorded_at = now() - interval '8 days' + interval '1 minute'")
+    assert stale_platforms(at)["stale_platforms"] == 0
+    with at.database.connection() as connection:
+        connection.execute("UPDATE outcome_snapshots SET recorded_at = now() - interval '8 days' - interval '1 minute'")
+    assert stale_platforms(at)["stale_platforms"] == 1
+    assert str(stale_platforms(at)["x"]).startswith("since 20")
+    assert at.rebuild("x", 1).is_rebuilt
+    assert stale_platforms(at) == {"stale_platforms": 0}
+
+
+def test_the_weekly_rebuild_of_a_platform_without_new_outcomes_changes_nothing(at: Platform) -> None:
+    at.record(range(3))
+    first = at.rebuild("x", 1)
+    again = at.rebuild("x", 1)
+    assert (again.is_rebuilt, again.new_outcomes, again.in_force) == (False, 0, first.in_force)
+
+
+def stale_platforms(at: Platform) -> dict[str, object]:
+    result = every_strategy_is_fresh(database=at.database)
+    assert isinstance(result, dg.AssetCheckResult)
+    assert result.passed == (result.metadata["stale_platforms"].value == 0)
+    return {name: value.value for name, value in result.metadata.items()}
+
+
+# --- the processes of runs --------------------------------------------------------------------------------------
 
 
 def test_the_daemons_run_says_which_process_it_is_in(
