@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from everreach_assets.domain.alert_messages import one_line, packed, scrubbed
+from everreach_assets.domain.metric_catalogue import VALUE_SETS
 from everreach_assets.domain.scrubbing import Scrubber
 
-LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data")
 CLAIMS_OF_A_MESSAGE = 5
 """Of a platform, new and gone each: three platforms that changed fit into a message whole."""
 
@@ -32,11 +32,9 @@ class BuiltStrategy:
     reason: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"{self.strategy_id} held{f' ({self.reason})' if self.reason else ''}"
-            if self.is_held
-            else (f"{self.strategy_id} in force")
-        )
+        if not self.is_held:
+            return f"{self.strategy_id} came into force"
+        return f"{self.strategy_id} held" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class PlatformWeek:
         return ", ".join(
             f"{label.replace('_', ' ')} {self.labels.get(label, 0) / count:.0%}"
             + (f" (was {self.labels_before.get(label, 0) / before:.0%})" if before else "")
-            for label in LABELS
+            for label in VALUE_SETS["label"]
             if count and (self.labels.get(label) or self.labels_before.get(label))
         )
 

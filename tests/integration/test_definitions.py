@@ -35,17 +35,6 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
 
 
-@pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
-    return build_definitions()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
-        yield opened
-
-
 # --- the graph --------------------------------------------------------------------------------------------------
 
 GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {

@@ -4,7 +4,7 @@
 import asyncio
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
@@ -28,17 +28,6 @@ from resources.vector_db import VectorDB
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 JOB = "strategy_rebuild_job"
-
-
-@pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
-    return build_definitions()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
-        yield opened
 
 
 class Platform:

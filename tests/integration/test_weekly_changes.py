@@ -1,7 +1,6 @@
 """The week's changes from real tables to the queue of messages, through the asset."""
 
 import datetime as dt
-from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -14,12 +13,6 @@ from resources.database import Database
 from tests.stored_strategies import record
 
 JOB = "weekly_changes_job"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
-        yield opened
 
 
 def last_week() -> str:
@@ -76,7 +69,7 @@ def test_a_week_is_what_came_in_it_and_what_the_strategies_at_its_ends_say(
 ) -> None:
     said = changes(with_a_week, instance, last_week())
     assert (said["posts"], said["strategies"], said["dagster/partition_row_count"]) == (4, 1, 2)
-    assert "| x | 3 |  | 2 in force | do more: last week's (rule) | do more: the oldest (rule) |" in str(
+    assert "| x | 3 |  | 2 came into force | do more: last week's (rule) | do more: the oldest (rule) |" in str(
         said["changes"]
     )
     assert "| tiktok | 1 |  |  |  |  |" in str(said["changes"])

@@ -50,7 +50,7 @@ def test_the_message_tells_each_platform_with_news() -> None:
         "<b>EverReach: the week to 2026-11-23</b>\n\n"
         "<b>linkedin</b>: 34 posts with new outcomes\n"
         "labels: average 100%\n"
-        "strategy 41 in force\n"
+        "strategy 41 came into force\n"
         "strategy 42 held (no better than chance: AUC 0.51)\n"
         "new: do more: a question (rule)\n"
         "gone: do less: long &amp; winding (rule)\n\n"
