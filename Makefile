@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-rebuild bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ deploy-config: ## write Prometheus's and Alertmanager's configuration for contai
 
 bench-scrape: setup ## measure a scrape of /metrics over a million ledger rows
 	$(BIN)/python -m tests.benchmarks.scrape
+
+bench-rebuild: setup ## measure the time from the tenth outcome to the stored strategy
+	$(BIN)/python -m tests.benchmarks.rebuild_latency
 
 bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
 	$(BIN)/python -m tests.benchmarks.scrubbing

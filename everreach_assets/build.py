@@ -22,8 +22,11 @@ from everreach_assets.assets.retention import plans, purges
 from everreach_assets.assets.sources import sources
 from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.assets.strategies import strategies
+from everreach_assets.assets.weekly_changes import weekly_changes
+from everreach_assets.lost_runs import process_tag
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
+from resources.alert_messages import News
 from resources.cloud_store import Cloud, open_cloud
 from resources.database import Database
 from resources.embedder import Embedder
@@ -34,8 +37,10 @@ from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 
 @dg.resource
-def database_resource(_: dg.InitResourceContext) -> Iterator[Database]:
-    """The Postgres that holds the truth."""
+def database_resource(context: dg.InitResourceContext) -> Iterator[Database]:
+    """The Postgres that holds the truth. A run that opens it notes its process, so that a killed one is found."""
+    if context.run and context.instance:
+        context.instance.add_run_tags(context.run.run_id, process_tag())
     with open_database(Settings()) as database:
         yield database
 
@@ -76,6 +81,12 @@ def cloud_resource(_: dg.InitResourceContext) -> Iterator[Cloud]:
         yield cloud
 
 
+@dg.resource
+def news_resource(_: dg.InitResourceContext) -> News:
+    """Whether news are sent: only where the operator named dispatch."""
+    return News(is_sent=Settings().dispatch_url is not None)
+
+
 def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything that Dagster runs.
 
@@ -93,6 +104,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             heal_embeddings,
             migration_shards,
             strategies,
+            weekly_changes,
             plans,
             purges,
             content_copy,
@@ -102,6 +114,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
         asset_checks=[
             checks.every_outcome_is_in_one_label_history,
             checks.every_strategy_cites_its_outcomes,
+            checks.every_strategy_is_fresh,
             checks.every_purged_document_is_gone,
             *checks.index_checks,
             *checks.parity_checks,
@@ -109,6 +122,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
         jobs=[
             jobs.memory_refresh_job,
             jobs.strategy_rebuild_job,
+            jobs.weekly_changes_job,
             jobs.cloud_sync_job,
             jobs.cloud_parity_job,
             jobs.retention_job,
@@ -118,6 +132,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
         schedules=[
             schedules.memory_refresh_schedule,
             schedules.strategy_refresh_schedule,
+            schedules.weekly_changes_schedule,
             schedules.cloud_sync_schedule,
             schedules.cloud_parity_schedule,
             schedules.retention_schedule,
@@ -132,6 +147,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             "vector_db": vector_db_resource,
             "retention": retention_resource,
             "cloud": cloud_resource,
+            "news": news_resource,
         }
         | dict(resource_overrides or {}),
         # Steps of seconds: a process for each would spend most of its time on imports.

@@ -5,7 +5,9 @@ import dagster as dg
 from everreach_assets.cloud_parity import compare
 from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.freshness import STALE_AFTER
 from resources import outcomes as outcome_rows
+from resources import rebuilds
 from resources import strategies as strategy_rows
 from resources.cloud_store import Cloud
 from resources.database import Database
@@ -27,6 +29,18 @@ def every_strategy_cites_its_outcomes(database: dg.ResourceParam[Database]) -> d
     with database.connection() as connection:
         missing = strategy_rows.cited_posts_that_are_gone(connection)
     return dg.AssetCheckResult(passed=missing == 0, metadata={"cited_posts_that_are_gone": missing})
+
+
+@dg.asset_check(asset=["feedback", "strategies"])
+def every_strategy_is_fresh(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
+    """No platform has an outcome that has waited for its strategy for more than eight days."""
+    with database.connection() as connection:
+        stale = rebuilds.stale(connection, STALE_AFTER)
+    return dg.AssetCheckResult(
+        passed=not stale,
+        metadata={"stale_platforms": len(stale)}
+        | {platform: f"since {since:%Y-%m-%d}" for platform, since in stale.items()},
+    )
 
 
 @dg.asset_check(asset=["retention", "purges"])

@@ -12,5 +12,8 @@ HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=3), warn_
 
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=50), warn_window=dt.timedelta(hours=26))
 
-WEEKLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=8), warn_window=dt.timedelta(days=7, hours=12))
-"""Of what `strategy_refresh_schedule` makes."""
+STALE_AFTER = dt.timedelta(days=8)
+"""Mondays every new outcome becomes part of a strategy: one that waits for longer was forgotten."""
+
+WEEKLY = dg.FreshnessPolicy.time_window(fail_window=STALE_AFTER, warn_window=dt.timedelta(days=7, hours=12))
+"""Of what the weekly schedules make. A policy sees the last partition: `every_strategy_is_fresh` looks at each."""

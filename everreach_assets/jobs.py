@@ -6,8 +6,10 @@ A strategy's run labels and embeds first: the outcomes that made it due are part
 import dagster as dg
 
 from everreach_assets.cloud_sync import SYNCED
-from everreach_assets.partitions import platforms, shards
+from everreach_assets.partitions import platforms, shards, weeks
 from resources.sources import TABLES
+
+STRATEGIES = dg.AssetKey(["feedback", "strategies"])
 
 memory_refresh_job = dg.define_asset_job(
     "memory_refresh_job",
@@ -15,7 +17,8 @@ memory_refresh_job = dg.define_asset_job(
     | dg.AssetSelection.assets(
         *(["sources", noun] for noun in TABLES),  # by key: a group's selection leaves out what is only observed
         ["feedback", "outcome_classifications"],
-    ),
+    )
+    | dg.AssetSelection.checks(dg.AssetCheckKey(STRATEGIES, "every_strategy_is_fresh")),
     description="Label new outcomes, embed new and changed texts, mend the indexes.",
 )
 
@@ -26,9 +29,17 @@ strategy_rebuild_job = dg.define_asset_job(
         ["vectors", "content_embeddings"],
         ["vectors", "outcome_embeddings"],
         ["feedback", "strategies"],
-    ),
+    ).without_checks()  # the hourly job compares whole indexes; here somebody waits for the strategy
+    | dg.AssetSelection.checks(dg.AssetCheckKey(STRATEGIES, "every_strategy_cites_its_outcomes")),
     partitions_def=platforms,
     description="Label and embed what is new, then rebuild one platform's strategy.",
+)
+
+weekly_changes_job = dg.define_asset_job(
+    "weekly_changes_job",
+    selection=dg.AssetSelection.assets(["feedback", "weekly_changes"]),
+    partitions_def=weeks,
+    description="List what changed in a week on each platform, and say it where dispatch is configured.",
 )
 
 heal_embeddings_job = dg.define_asset_job(

@@ -15,7 +15,7 @@ LAUNCHED_TAG = ".dagster/grpc_info"
 """On runs that the daemon launched through a code server."""
 
 PROCESS_TAG = "everreach/process"
-"""On runs inside the process of a command: its host, its number, and when it began, which tells it from a later one."""
+"""On runs that said which process they are in: its host, its number, and when it began, which tells it from a later."""
 
 LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 UNDER_WAY = [dg.DagsterRunStatus.NOT_STARTED, *LAUNCHED]  # a command may be killed before its run has started

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategies import Claim
+from everreach_assets.domain.weekly_changes import PlatformWeek
 from resources.provider_calls import CostRow
 from resources.retention.receipts import Receipt
 from resources.spending import Spent
@@ -24,6 +25,24 @@ def label_table(labels: Mapping[str, Mapping[str, int]]) -> str:
 def claim_list(claims: Sequence[Claim]) -> str:
     """Each claim with the posts that it rests on."""
     return "\n".join(f"- {claim}\n  - {claim.posts}" for claim in claims) or "no claims yet"
+
+
+def week_table(weeks: Sequence[PlatformWeek]) -> str:
+    """What changed on each platform."""
+    return _table(
+        ["platform", "posts with outcomes", "labels", "strategies", "new claims", "gone claims"],
+        [
+            [
+                each.platform,
+                each.posts,
+                each.shares,
+                "<br>".join(map(str, each.strategies)),
+                "<br>".join(each.new_claims),
+                "<br>".join(each.gone_claims),
+            ]
+            for each in weeks
+        ],
+    )
 
 
 def plan_table(plan: Sequence[Counts]) -> str:

@@ -1,6 +1,6 @@
 """What runs by the clock, in UTC: hourly what is new, every quarter of an hour the copy in the cloud and what an outage
 left, hourly what a migration left, daily what has expired, weekly the strategies of platforms too quiet for the
-sensor."""
+sensor, and then what changed in the week."""
 
 from collections.abc import Iterator
 
@@ -15,6 +15,7 @@ from everreach_assets.jobs import (
     memory_refresh_job,
     retention_job,
     strategy_rebuild_job,
+    weekly_changes_job,
 )
 from everreach_assets.partitions import platforms, shards
 from resources import spaces
@@ -52,6 +53,13 @@ def strategy_refresh_schedule(context: dg.ScheduleEvaluationContext) -> Iterator
             partition_key=platform,
             run_config={"ops": {"feedback__strategies": {"config": {"minimum_new_outcomes": 1}}}},
         )
+
+
+weekly_changes_schedule = dg.build_schedule_from_partitioned_job(
+    weekly_changes_job,
+    name="weekly_changes_schedule",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)
 
 
 @dg.schedule(job=cloud_sync_job, cron_schedule="*/15 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING)

@@ -12,6 +12,7 @@ from typing import Literal
 from everreach_assets.domain.alert_messages import (
     HEARTBEAT_GROUP,
     HEARTBEAT_LOST_AFTER,
+    NEWS_GROUP,
     Notification,
     alive_state,
     alive_text,
@@ -41,6 +42,13 @@ class Message:
     text: str
     attempts: int
     received_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class News:
+    """Whether what is no alert is sent too."""
+
+    is_sent: bool
 
 
 def take_in(connection: Connection, notification: Notification, now: dt.datetime) -> bool:
@@ -86,6 +94,19 @@ def take_in_silence(connection: Connection, now: dt.datetime) -> bool:
     if latest and lost_state(last) in latest[0]:
         return False
     _add(connection, HEARTBEAT_GROUP, [lost_state(last)], lost_text(last), now)
+    return True
+
+
+def take_in_news(connection: Connection, state: str, text: str, now: dt.datetime) -> bool:
+    """Queue a message of the week's news, once for each state, which names the week.
+
+    Returns:
+        False where it was queued before.
+    """
+    _lock(connection, NEWS_GROUP)
+    if state in _states_told(connection, NEWS_GROUP, since=now - KEPT_FOR):
+        return False
+    _add(connection, NEWS_GROUP, [state], text, now)
     return True
 
 

@@ -23,6 +23,7 @@ from resources.database import Connection
 from resources.metric_records import Sample
 from resources.outcomes import PLATFORMS
 from resources.providers import LOCAL
+from resources.rebuilds import PROGRESS
 from resources.settings import Settings
 from resources.vector_store import CLOUD_TARGET
 
@@ -45,12 +46,7 @@ class MetricQuery:
     fold: Fold = sum
 
 
-FRESH = f"""
-    {PLATFORMS}, fresh AS (
-        SELECT platform::text AS platform, count(DISTINCT post_id) AS posts FROM outcome_snapshots
-        WHERE strategy_id IS NULL AND metrics <> '{{}}' GROUP BY platform
-    )
-"""  # noqa: S608 - a constant
+FRESH = f"{PLATFORMS}, fresh AS ({PROGRESS})"
 """Each platform, and what is new by the index of what is new."""
 
 # With "ORDER BY rev" the planner takes the index of what is pending; it holds every row for that, and would read all.
@@ -92,6 +88,14 @@ QUERIES: tuple[MetricQuery, ...] = (
         + "SELECT platform, greatest(%(new_outcomes)s - coalesce(posts, 0), 0) AS value"
         " FROM platforms LEFT JOIN fresh USING (platform) WHERE platform IS NOT NULL",
         fold=min,
+    ),
+    MetricQuery(
+        "feedback",
+        "everreach_strategy_rebuild_attempts",
+        FRESH  # noqa: S608 - both are constants
+        + "SELECT platform, CASE WHEN posts >= %(new_outcomes)s THEN attempts ELSE 0 END AS value"
+        " FROM platforms LEFT JOIN fresh USING (platform) WHERE platform IS NOT NULL",
+        fold=max,
     ),
     MetricQuery(
         "feedback",

@@ -124,7 +124,8 @@ class Settings(BaseSettings):
         None, description="What Alertmanager shows to the relay; empty: one of our own in <EVERREACH_HOME>/alert-token"
     )
     dispatch_url: SecretStr | None = Field(
-        None, description="Where alert messages go; empty: http://local-terminal:8080/dispatch"
+        None,
+        description="Where alert messages and weekly changes go; empty: alerts to http://local-terminal:8080/dispatch",
     )
     prometheus_port: int = Field(9095, ge=1, le=65535, description="Port of Prometheus under `make monitoring`")
     alertmanager_port: int = Field(9093, ge=1, le=65535, description="Port of Alertmanager under `make monitoring`")

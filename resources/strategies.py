@@ -30,19 +30,6 @@ class StoredStrategy:
         return [Claim(**{**claim, "interval": tuple(claim["interval"])}) for claim in self.strategy["claims"]]
 
 
-def new_outcomes(connection: Connection) -> dict[str, int]:
-    """Distinct posts with an outcome that no strategy has consumed, by platform.
-
-    An outcome that reports nothing usable is none.
-    """
-    return dict(
-        connection.execute(
-            "SELECT platform, count(DISTINCT post_id) FROM outcome_snapshots"
-            " WHERE strategy_id IS NULL AND metrics <> '{}' GROUP BY platform ORDER BY platform"
-        ).fetchall()
-    )
-
-
 def lock_strategy(connection: Connection, platform: str) -> None:
     """Let one transaction at a time replace the strategy of a platform."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"strategy:{platform}",))

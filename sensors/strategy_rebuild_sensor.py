@@ -1,25 +1,22 @@
 """Ask for a rebuild once ten new outcomes of a platform are there. The decision is `domain/rebuilds.py`."""
 
-import datetime as dt
-
 import dagster as dg
 
-from everreach_assets.domain.rebuilds import NEW_OUTCOMES, LatestRuns, decide
+from everreach_assets.domain.rebuilds import decide
 from resources import outcomes as outcome_rows
-from resources import strategies as strategy_rows
+from resources import rebuilds
 from resources.database import Database
 
 JOB_NAME = "strategy_rebuild_job"
 PARTITIONS_NAME = "platforms"
-RUNS_LOOKED_AT = 20
 PARTITION_TAG = "dagster/partition"
-ACTIVE = {
+ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
-}
+]
 
 
 @dg.sensor(
@@ -32,15 +29,17 @@ def strategy_rebuild_sensor(
 ) -> dg.SensorResult:
     """Rebuild a platform's strategy when ten posts have outcomes that no strategy took into account.
 
-    No run key: Dagster would remember it for ever, failures too. What was consumed is marked in Postgres by the
-    transaction that stores the strategy, so a run too many finds nothing to do.
+    No run key and no cursor: Dagster would remember the one for ever, failures too, and forget the other. What was
+    consumed is marked in Postgres by the transaction that stores the strategy, so a run too many finds nothing to do;
+    what was asked for is noted before the run exists, so a tick that is killed is made up for after the back-off.
     """
-    with database.connection() as connection:
-        new_outcomes = strategy_rows.new_outcomes(connection)
+    with database.transaction() as connection:
+        rebuilds.lock(connection)
+        progress = rebuilds.progress(connection)
+        due = [platform for platform, known in progress.items() if known.is_due]
+        decision = decide(progress, {platform for platform in due if is_under_way(context.instance, platform)})
+        rebuilds.note_requests(connection, decision.rebuild)
         known = outcome_rows.platforms(connection)
-    due = [platform for platform, new in new_outcomes.items() if new >= NEW_OUTCOMES]
-    runs = {platform: latest_runs(context.instance, platform) for platform in due}
-    decision = decide(new_outcomes, runs, dt.datetime.now(dt.UTC))
     partitions = dg.DynamicPartitionsDefinition(name=PARTITIONS_NAME)
     missing = sorted(set(known) - set(context.instance.get_dynamic_partitions(PARTITIONS_NAME)))
     return dg.SensorResult(
@@ -50,17 +49,7 @@ def strategy_rebuild_sensor(
     )
 
 
-def latest_runs(instance: dg.DagsterInstance, platform: str) -> LatestRuns:
-    """What Dagster knows of the platform's last rebuilds."""
-    records = instance.get_run_records(
-        dg.RunsFilter(job_name=JOB_NAME, tags={PARTITION_TAG: platform}), limit=RUNS_LOOKED_AT
-    )
-    statuses = [record.dagster_run.status for record in records]
-    failures = next(
-        (number for number, status in enumerate(statuses) if status != dg.DagsterRunStatus.FAILURE), len(statuses)
-    )
-    return LatestRuns(
-        is_active=any(status in ACTIVE for status in statuses),
-        failures=failures,
-        failed_at=records[0].update_timestamp if failures else None,
-    )
+def is_under_way(instance: dg.DagsterInstance, platform: str) -> bool:
+    """Whether Dagster has a rebuild of the platform that has not ended."""
+    filters = dg.RunsFilter(job_name=JOB_NAME, tags={PARTITION_TAG: platform}, statuses=ACTIVE)
+    return bool(instance.get_run_records(filters, limit=1))

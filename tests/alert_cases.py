@@ -467,6 +467,16 @@ def strategy() -> Iterator[Case]:
         },
         [pair("platform=linkedin", "linkedin: 10 posts have outcomes that the strategy does not know.")], after=HOUR,
     )  # fmt: skip
+    attempts = "everreach_strategy_rebuild_attempts"
+    yield edge(
+        "EverReachStrategyRebuildFailing", "five attempts came to nothing",
+        {
+            f'{attempts}{{platform="linkedin"}}': "4x9 5x30",
+            f'{attempts}{{platform="x"}}': "4x40",
+            f'{attempts}{{platform="tiktok"}}': "5x9 0x30",
+        },
+        [pair("platform=linkedin", "linkedin: 5 attempts made no strategy.")], onset=10 * MINUTE, after=10 * MINUTE,
+    )  # fmt: skip
     stale = "EverReachStrategyStale"
     yield edge(
         stale, "older than eight days though there are new outcomes",

@@ -9,7 +9,6 @@ import dagster as dg
 from everreach_assets import retention as steps
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.errors import InvalidInput, Refused
-from everreach_assets.plots import ages_plot
 from everreach_assets.reports import item_table, plan_table, receipt_table
 from everreach_assets.retention import PurgeReport, RetentionRules
 from everreach_assets.retries import retrying_when_unavailable
@@ -44,6 +43,8 @@ def plans(
     A hold, a citation by a strategy in force or an outcome that no strategy has consumed keeps a document whatever its
     age; so does an age that is unknown or in the future. A plan deletes nothing.
     """
+    from everreach_assets.plots import ages_plot  # noqa: PLC0415 - matplotlib takes a second, and few runs need it
+
     with retrying_when_unavailable():
         plan = steps.make_plan(retention.policy, database=database)
         shown = steps.planned_items(plan, ITEMS_SHOWN, database=database)

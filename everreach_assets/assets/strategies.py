@@ -8,7 +8,6 @@ from everreach_assets.domain.rebuilds import NEW_OUTCOMES
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.freshness import WEEKLY
 from everreach_assets.partitions import platforms
-from everreach_assets.plots import claims_plot
 from everreach_assets.reports import claim_list
 from everreach_assets.retries import retrying_when_unavailable
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
@@ -64,6 +63,8 @@ def _metadata(rebuild: Rebuild) -> dict[str, Any]:
     }
     if rebuild.in_force is None:
         return counts
+    from everreach_assets.plots import claims_plot  # noqa: PLC0415 - matplotlib takes a second; the strategy is stored
+
     claims = rebuild.in_force.claims
     return counts | {
         "strategy_id": rebuild.in_force.strategy_id,

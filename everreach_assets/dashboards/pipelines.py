@@ -189,7 +189,7 @@ def _feedback() -> list[Panel]:
             "Posts with outcomes that no strategy took into account yet; ten of a platform start a rebuild.",
             "short",
             Query(total("everreach_outcomes_since_rebuild", "platform"), "{{platform}}"),
-            alerts=["EverReachStrategyRebuildOverdue"],
+            alerts=["EverReachStrategyRebuildOverdue", "EverReachStrategyRebuildFailing"],
         ),
         graph(
             "Posts until the next rebuild",

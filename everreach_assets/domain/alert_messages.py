@@ -29,6 +29,8 @@ WATCHDOG = "Watchdog"
 HEARTBEAT_GROUP = "heartbeat"
 """The group of the messages about alerting itself; Alertmanager's own keys start with a brace."""
 
+NEWS_GROUP = "weekly-changes"
+
 HEARTBEAT_LOST_AFTER = dt.timedelta(minutes=15)
 """Alertmanager repeats the Watchdog every five minutes: three are missing."""
 
@@ -132,12 +134,17 @@ def message_text(notification: Notification, known_names: Collection[str] = ()) 
     alerts = sorted(notification.alerts, key=_order)
     blocks = [_block(alert, scrubber) for alert in alerts]
     header = f"<b>EverReach: {_counted(alerts)}</b>"
+    return packed(header, blocks, notification.left_out)
+
+
+def packed(header: str, blocks: Sequence[str], left_out: int = 0) -> str:
+    """One message: as many of the blocks as fit whole, the rest counted, those that were left out before included."""
     for shown in range(len(blocks), 0, -1):
-        rest = len(blocks) - shown + notification.left_out
+        rest = len(blocks) - shown + left_out
         text = "\n\n".join([header, *blocks[:shown], *([f"+{rest:,} more"] if rest else [])])
         if telegram_length(text) <= MESSAGE_LENGTH:
             return text
-    raise AssertionError("one alert fits: each of its lines is cut")
+    raise AssertionError("one block fits: each of its lines is cut")
 
 
 def alive_text(now: dt.datetime, accepted: int) -> str:
@@ -194,7 +201,7 @@ def _counted(alerts: Sequence[Alert]) -> str:
 
 def _block(alert: Alert, scrubber: Scrubber) -> str:
     def line(text: str, length: int = LINE_LENGTH) -> str:
-        return _line(_scrubbed(text, scrubber), length)
+        return one_line(scrubbed(text, scrubber), length)
 
     lines = [f"{alert.status.upper()} {line(alert.severity, 40)}: <b>{line(alert.name, 100)}</b>"]
     lines += [line(alert.annotations[name]) for name in ("summary", "description") if alert.annotations.get(name)]
@@ -207,14 +214,15 @@ def _block(alert: Alert, scrubber: Scrubber) -> str:
     return "\n".join(lines)
 
 
-def _scrubbed(text: str, scrubber: Scrubber) -> str:
+def scrubbed(text: str, scrubber: Scrubber) -> str:
+    """The text without personal data."""
     try:
         return scrubber.scrub(text).text
     except Refused:
         return "(left out: the scrubber refuses it)"
 
 
-def _line(text: str, length: int) -> str:
+def one_line(text: str, length: int) -> str:
     """The text on one line, cut, without characters that control or reverse it, and escaped for Telegram's HTML."""
     plain = "".join(each if each.isprintable() else " " for each in re.sub(r"\s+", " ", text)).strip()
     if len(plain) > length:

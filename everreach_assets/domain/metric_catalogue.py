@@ -66,7 +66,7 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "relay_result": ("accepted", "refused", "retried"),
         "job": (
             "memory_refresh_job", "strategy_rebuild_job", "cloud_sync_job", "cloud_parity_job", "retention_job",
-            "heal_embeddings_job", "embedding_migration_job",
+            "heal_embeddings_job", "embedding_migration_job", "weekly_changes_job",
         ),
         "run_result": ("success", "failure", "canceled"),
     }
@@ -163,6 +163,8 @@ METRICS: tuple[Metric, ...] = (
     _gauge("everreach_outcomes_since_rebuild", "Posts with outcomes that no strategy took into account yet.",
            "database", platform="platform"),
     _gauge("everreach_outcomes_until_rebuild", "Further posts with new outcomes until the strategy is rebuilt.",
+           "database", platform="platform"),
+    _gauge("everreach_strategy_rebuild_attempts", "Rebuilds asked for since the last strategy, where one is due.",
            "database", platform="platform"),
     _counter("everreach_strategy_rebuilds_total", "Rebuilds of strategies, by what came of them.",
              platform="platform", result="rebuild_result"),

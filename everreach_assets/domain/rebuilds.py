@@ -1,33 +1,55 @@
 """When a platform's strategy is rebuilt: once ten posts have outcomes that no strategy has taken into account.
 
-The count comes from the ledger in Postgres, never from a cursor or a run key, so a lost cursor, a deleted run or two
-daemons change nothing: until a strategy has consumed the outcomes, the rebuild is asked for again.
+What was counted and what was asked for comes from the ledger in Postgres, never from a cursor, a run key or Dagster's
+runs, so a lost cursor, a deleted run or two daemons change nothing: until a strategy has consumed the outcomes, the
+rebuild is asked for again.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 NEW_OUTCOMES = 10
 """Distinct posts with new outcomes that make a rebuild worthwhile."""
 
+QUICK_ATTEMPTS = 5
+"""Within eight minutes: a server that starts again is back by then. What is broken for longer waits for a person, who
+is told; once an hour it is asked for again, since nothing may be lost for ever by a cap."""
+
 FIRST_BACKOFF = dt.timedelta(seconds=30)
-LONGEST_BACKOFF = dt.timedelta(hours=1)
+LONG_BACKOFF = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class LatestRuns:
-    """What Dagster knows of a platform's rebuilds.
+class Progress:
+    """What the ledger knows of a platform.
 
     Attributes:
-        is_active: one is queued or running.
-        failures: how many failed since the last that succeeded.
-        failed_at: when the last of those ended.
+        new_outcomes: distinct posts with outcomes that no strategy has consumed.
+        since_strategy: the last strategy that was built; None where there is none yet.
+        attempts: rebuilds that were asked for since that strategy.
+        waited: since the last of them was asked for; None where there was none.
     """
 
-    is_active: bool = False
-    failures: int = 0
-    failed_at: dt.datetime | None = None
+    new_outcomes: int
+    since_strategy: int | None = None
+    attempts: int = 0
+    waited: dt.timedelta | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether enough outcomes are new, whatever is under way."""
+        return self.new_outcomes >= NEW_OUTCOMES
+
+    @property
+    def rest(self) -> dt.timedelta:
+        """How long to wait before it is asked for again; zero or less: not any longer.
+
+        A negative `waited` means that the database's clock was set back: waiting until it catches up could take days.
+        """
+        if self.waited is None or self.waited < dt.timedelta(0):
+            return dt.timedelta(0)
+        return backoff(self.attempts) - self.waited
 
 
 @dataclass(frozen=True)
@@ -38,32 +60,33 @@ class Decision:
     waiting: dict[str, str]
 
 
-def backoff(failures: int) -> dt.timedelta:
-    """How long to leave a platform alone after that many failures in a row: 30 s, doubled each time, up to an hour."""
-    doublings: int = min(max(failures, 1) - 1, 10)
-    return min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+def backoff(attempts: int) -> dt.timedelta:
+    """How long after that many attempts the next one is made: 30 s, doubled each time; from the fifth on, an hour."""
+    return LONG_BACKOFF if attempts >= QUICK_ATTEMPTS else FIRST_BACKOFF * (1 << max(attempts - 1, 0))
 
 
-def decide(new_outcomes: Mapping[str, int], runs: Mapping[str, LatestRuns], now: dt.datetime) -> Decision:
+def decide(progress: Mapping[str, Progress], under_way: Collection[str]) -> Decision:
     """Which platforms to rebuild.
 
     Args:
-        new_outcomes: distinct posts with outcomes that no strategy has consumed, by platform.
-        runs: of the platforms that have enough of them.
+        progress: of every platform that has a new outcome.
+        under_way: platforms for which a rebuild is queued or running.
     """
     rebuild: list[str] = []
     waiting: dict[str, str] = {}
-    for platform, new in sorted(new_outcomes.items()):
-        latest = runs.get(platform, LatestRuns())
-        if new < NEW_OUTCOMES:
-            waiting[platform] = f"{new} of {NEW_OUTCOMES} new outcomes on {platform}"
-        elif latest.is_active:
-            waiting[platform] = f"{new} new outcomes on {platform}, a rebuild is under way"
-        elif latest.failed_at is not None and now < latest.failed_at + backoff(latest.failures):
-            again = latest.failed_at + backoff(latest.failures)
-            waiting[platform] = (
-                f"{new} new outcomes on {platform}, {latest.failures} rebuilds failed; again at {again:%H:%M:%S} UTC"
-            )
+    for platform, known in sorted(progress.items()):
+        counted = f"{known.new_outcomes} new outcomes on {platform} {_since(known)}"
+        if not known.is_due:
+            waiting[platform] = f"{known.new_outcomes} of {NEW_OUTCOMES} new outcomes on {platform} {_since(known)}"
+        elif platform in under_way:
+            waiting[platform] = f"{counted}: a rebuild is under way"
+        elif known.rest > dt.timedelta(0):
+            times = "once" if known.attempts == 1 else f"{known.attempts} times"
+            waiting[platform] = f"{counted}: asked for {times}; again in {known.rest.total_seconds():.0f} s"
         else:
             rebuild.append(platform)
     return Decision(rebuild, waiting)
+
+
+def _since(known: Progress) -> str:
+    return "without a strategy yet" if known.since_strategy is None else f"since strategy {known.since_strategy}"

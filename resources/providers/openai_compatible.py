@@ -1,12 +1,12 @@
-"""OpenAI's embeddings, by its own client."""
+"""OpenAI's embeddings, by its own client, which takes a second to load: only who uses it waits for it."""
 
 import base64
 import json
 import weakref
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import openai
 
 from everreach_assets.domain.embedding_answers import Answer
 from everreach_assets.domain.embedding_inputs import EmbeddingInput, Limits
@@ -15,6 +15,9 @@ from everreach_assets.domain.vectors import Vector
 from resources.providers.faults import Fault, ProviderFault, fault_of_status
 from resources.providers.protocol import Purpose, SettingNames
 from resources.providers.tokens import counter_of
+
+if TYPE_CHECKING:
+    import openai
 
 MAX_INPUTS = 2_048
 MAX_INPUT_TOKENS = 8_191
@@ -43,6 +46,8 @@ class OpenAIProvider:
         width: int,
         max_input_tokens: int = MAX_INPUT_TOKENS,
     ) -> None:
+        import openai  # noqa: PLC0415 - see above
+
         self.space = Space("openai", model, width, "1")
         self.limits = Limits(MAX_INPUTS, max_input_tokens, MAX_REQUEST_TOKENS)
         self._takes_dimensions = self.is_unit = model.startswith("text-embedding-3")
@@ -52,6 +57,8 @@ class OpenAIProvider:
         weakref.finalize(self, self._client.close)  # nobody closes a provider; its connections go with it
 
     def ask(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> Answer:
+        import openai  # noqa: PLC0415 - see above
+
         fault: ProviderFault
         try:
             answer = self._client.embeddings.create(
@@ -76,7 +83,7 @@ class OpenAIProvider:
         raise fault
 
 
-def _answer(answer: openai.types.CreateEmbeddingResponse) -> Answer:
+def _answer(answer: "openai.types.CreateEmbeddingResponse") -> Answer:
     tokens = getattr(getattr(answer, "usage", None), "total_tokens", None)
     model = getattr(answer, "model", None)
     return Answer(

@@ -2,12 +2,16 @@
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import bpe_openai
+if TYPE_CHECKING:
+    import bpe_openai
 
 
 @functools.cache
-def _encoding() -> bpe_openai.Encoding:
+def _encoding() -> "bpe_openai.Encoding":
+    import bpe_openai  # noqa: PLC0415 - half a second, which only who counts OpenAI's tokens waits for
+
     return bpe_openai.get_encoding("cl100k_base")  # its 1.6 MB come with the package: nothing is downloaded
 
 

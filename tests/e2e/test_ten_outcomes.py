@@ -3,17 +3,16 @@
 The real webserver, daemon, code server and run workers; outcomes are recorded by another process, as a service would.
 """
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from everreach_assets.feedback import FeedbackSyncEngine
 from resources.database import Database
 from resources.servers import running_servers
 from tests.everreach import Everreach, until
+from tests.stored_strategies import record, stored_strategies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
@@ -39,33 +38,16 @@ def test_ten_outcomes_of_a_platform_give_one_strategy_and_nine_give_none(databas
     record(database, "tiktok", range(1), views=999)
     record(database, "x", range(9))
     time.sleep(QUIET_SECONDS)
-    assert strategies(database) == []
+    assert stored_strategies(database) == []
 
     started = time.monotonic()
     record(database, "tiktok", [9])
-    until(lambda: bool(strategies(database)), seconds=90)
+    until(lambda: bool(stored_strategies(database)), seconds=90)
     print(f"\nfrom the tenth outcome to the stored strategy: {time.monotonic() - started:.1f} s")
     time.sleep(QUIET_SECONDS)
-    assert strategies(database) == [("tiktok", 10, False)]
+    assert stored_strategies(database) == [("tiktok", 10, False)]
 
     record(database, "tiktok", range(10, 35))  # many at once are one reason to rebuild
-    until(lambda: len(strategies(database)) == 2, seconds=90)
+    until(lambda: len(stored_strategies(database)) == 2, seconds=90)
     time.sleep(QUIET_SECONDS)
-    assert strategies(database) == [("tiktok", 10, True), ("tiktok", 25, False)]
-
-
-def record(database: Database, platform: str, numbers: "range | list[int]", views: int = 100) -> None:
-    engine = FeedbackSyncEngine(database)
-    for number in numbers:
-        asyncio.run(engine.record_outcome(f"post-{number}", platform, {"views": views + number}, text=f"Post {number}"))
-
-
-def strategies(database: Database) -> list[tuple[str, int, bool]]:
-    """Platform, new outcomes and whether it is archived, of every strategy that was ever stored, oldest first."""
-    with database.connection() as connection:
-        rows = connection.execute(
-            "SELECT platform::text, new_outcomes, true, strategy_id FROM actp_feedback_strategy_archive"
-            " UNION ALL SELECT platform::text, new_outcomes, false, strategy_id FROM actp_feedback_strategy"
-            " ORDER BY strategy_id"
-        )
-        return [(platform, new, is_archived) for platform, new, is_archived, _ in rows]
+    assert stored_strategies(database) == [("tiktok", 10, True), ("tiktok", 25, False)]

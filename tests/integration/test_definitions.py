@@ -1,25 +1,23 @@
-"""What Dagster sees: the graph, full runs through it on real servers, and the sensor."""
+"""What Dagster sees: the graph, and full runs through it on real servers."""
 
 import contextlib
-import datetime as dt
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
-from psycopg.types.json import Jsonb
 
 from everreach_assets.assets.retention import PurgeConfig
 from everreach_assets.build import build_definitions
 from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
-from everreach_assets.domain.rebuilds import FIRST_BACKOFF
 from everreach_assets.domain.sample import make_sample, write_sample
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.domain.sync import POLICY_VERSION
+from everreach_assets.partitions import weeks
 from everreach_assets.retention import RetentionRules, load_policy
 from everreach_assets.schedules import cloud_parity_schedule, cloud_sync_schedule, strategy_refresh_schedule
 from resources import prospects
@@ -31,22 +29,10 @@ from resources.hnsw_index import HnswIndex
 from resources.intake import ingest_file
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
-from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 from tests.indexes import emptied_chroma
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
-
-
-@pytest.fixture(scope="module")
-def definitions() -> dg.Definitions:
-    return build_definitions()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
-        yield opened
 
 
 # --- the graph --------------------------------------------------------------------------------------------------
@@ -70,6 +56,12 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         "feedback",
         {"python", "postgres"},
         BUILDER_VERSION,
+    ),
+    "feedback/weekly_changes": (
+        ["feedback/outcome_classifications", "feedback/strategies"],
+        "feedback",
+        {"python", "postgres"},
+        None,
     ),
     "retention/plans": (
         [
@@ -121,7 +113,7 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
 JOBS = {
     "cloud_sync_job": {f"cloud/{name}" for name in SYNCED},
     "memory_refresh_job": {name for name in GRAPH if not name.startswith(("cloud/", "retention/", "spaces/"))}
-    - {"feedback/strategies"},
+    - {"feedback/strategies", "feedback/weekly_changes"},
     "strategy_rebuild_job": {
         "feedback/outcome_classifications",
         "feedback/strategies",
@@ -131,6 +123,7 @@ JOBS = {
     "retention_job": {"retention/plans", "retention/purges"},
     "heal_embeddings_job": {"spaces/heal_embeddings"},
     "embedding_migration_job": {"spaces/migration_shards"},
+    "weekly_changes_job": {"feedback/weekly_changes"},
 }
 
 
@@ -157,7 +150,7 @@ def test_every_asset_has_an_owner_and_says_what_its_rows_are(definitions: dg.Def
         assert (spec.description or "").startswith("One row is "), spec.key
 
 
-def test_strategies_are_partitioned_by_platform_migrations_by_shard_and_nothing_else_is(
+def test_strategies_are_partitioned_by_platform_migrations_by_shard_weeks_by_time_and_nothing_else_is(
     definitions: dg.Definitions,
 ) -> None:
     partitioned = {
@@ -167,6 +160,7 @@ def test_strategies_are_partitioned_by_platform_migrations_by_shard_and_nothing_
     }
     assert partitioned == {
         "feedback/strategies": dg.DynamicPartitionsDefinition(name="platforms"),
+        "feedback/weekly_changes": weeks,
         "spaces/migration_shards": dg.StaticPartitionsDefinition([f"{shard:02d}" for shard in range(16)]),
     }
 
@@ -176,6 +170,7 @@ def test_checks_are_named_after_what_holds(definitions: dg.Definitions) -> None:
     assert {(key.asset_key.to_user_string(), key.name) for key in keys} == {
         ("feedback/outcome_classifications", "every_outcome_is_in_one_label_history"),
         ("feedback/strategies", "every_strategy_cites_its_outcomes"),
+        ("feedback/strategies", "every_strategy_is_fresh"),
         ("retention/purges", "every_purged_document_is_gone"),
         *((f"vectors/{name}", "every_vector_is_in_the_index") for name in COLLECTIONS),
         *((f"cloud/{name}", "the_cloud_equals_what_may_leave") for name in SYNCED),
@@ -200,6 +195,7 @@ def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.
             "retention_schedule",
             "heal_embeddings_schedule",
             "embedding_migration_schedule",
+            "weekly_changes_schedule",
         )
     }
     assert {name: (each.cron_schedule, each.job_name) for name, each in schedules.items()} == {
@@ -210,6 +206,7 @@ def test_schedules_and_the_sensor_run_without_being_switched_on(definitions: dg.
         "retention_schedule": ("23 4 * * *", "retention_job"),
         "heal_embeddings_schedule": ("11-59/15 * * * *", "heal_embeddings_job"),
         "embedding_migration_schedule": ("41 * * * *", "embedding_migration_job"),
+        "weekly_changes_schedule": ("7 6 * * 1", "weekly_changes_job"),
     }
     assert {each.default_status for each in schedules.values()} == {dg.DefaultScheduleStatus.RUNNING}
     assert {each.execution_timezone or "UTC" for each in schedules.values()} == {"UTC"}
@@ -246,6 +243,14 @@ def test_the_comparison_of_everything_is_a_job_of_its_own(definitions: dg.Defini
     assert checks("cloud_sync_job") == set()
     assert checks("cloud_parity_job") == {f"cloud/{name}" for name in SYNCED}
     assert not definitions.resolve_job_def("cloud_parity_job").asset_layer.selected_asset_keys
+
+
+def test_who_waits_for_a_strategy_waits_for_no_comparison_of_indexes(definitions: dg.Definitions) -> None:
+    def checks(job: str) -> set[str]:
+        return {key.name for key in definitions.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys}
+
+    assert checks("strategy_rebuild_job") == {"every_strategy_cites_its_outcomes"}
+    assert {"every_strategy_is_fresh", "every_vector_is_in_the_index"} <= checks("memory_refresh_job")
 
 
 def test_the_schedules_of_the_cloud_skip_where_there_is_none(database_url: str) -> None:
@@ -460,114 +465,3 @@ def test_no_personal_data_of_the_sample_is_in_dagsters_records(
         assert str(prospect["email"]) not in records
         assert str(prospect["phone"]) not in records
         assert str(prospect["name"]) not in records
-
-
-# --- the sensor -------------------------------------------------------------------------------------------------
-
-
-def record_outcomes(database: Database, outcomes: int, platform: str = "x") -> None:
-    with database.transaction() as connection:
-        for number in range(outcomes):
-            connection.execute(
-                "INSERT INTO actp_feedback_posts (platform, post_id, text_sha256) VALUES (%s, %s, '')",
-                (platform, f"p{number}"),
-            )
-            connection.execute(
-                "INSERT INTO outcome_snapshots (platform, post_id, observed_at, metrics) VALUES (%s, %s, now(), %s)",
-                (platform, f"p{number}", Jsonb({"views": number})),
-            )
-
-
-def tick(database: Database, instance: dg.DagsterInstance) -> dg.SensorResult:
-    """One evaluation of the sensor; what it asks to add is added, as the daemon does."""
-    with dg.build_sensor_context(instance=instance, definitions=build_definitions({"database": database})) as context:
-        result = strategy_rebuild_sensor(context, database=database)
-    assert isinstance(result, dg.SensorResult)
-    for request in result.dynamic_partitions_requests or []:
-        instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
-    return result
-
-
-def reason(result: dg.SensorResult) -> str | None:
-    return result.skip_reason.skip_message if isinstance(result.skip_reason, dg.SkipReason) else result.skip_reason
-
-
-def test_nine_new_outcomes_ask_for_nothing_and_say_so(database: Database, instance: dg.DagsterInstance) -> None:
-    record_outcomes(database, 9)
-    result = tick(database, instance)
-    assert not result.run_requests
-    assert reason(result) == "9 of 10 new outcomes on x"
-    assert instance.get_dynamic_partitions("platforms") == ["x"]
-
-
-def test_ten_new_outcomes_ask_for_one_run_of_the_platform(database: Database, instance: dg.DagsterInstance) -> None:
-    record_outcomes(database, 10)
-    record_outcomes(database, 3, "tiktok")
-    result = tick(database, instance)
-    assert [(each.partition_key, each.run_key) for each in result.run_requests or []] == [("x", None)]
-    assert sorted(instance.get_dynamic_partitions("platforms")) == ["tiktok", "x"]
-    assert not tick(database, instance).dynamic_partitions_requests
-
-
-def test_nothing_at_all_is_skipped(database: Database, instance: dg.DagsterInstance) -> None:
-    assert reason(tick(database, instance)) == "no new outcomes"
-
-
-@pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
-def test_a_run_under_way_is_waited_for(
-    database: Database, instance: dg.DagsterInstance, definitions: dg.Definitions, status: str
-) -> None:
-    record_outcomes(database, 10)
-    instance.create_run_for_job(
-        definitions.resolve_job_def("strategy_rebuild_job"),
-        status=dg.DagsterRunStatus[status],
-        tags={"dagster/partition": "x"},
-    )
-    result = tick(database, instance)
-    assert not result.run_requests
-    assert reason(result) == "10 new outcomes on x, a rebuild is under way"
-
-
-def test_a_run_of_another_platform_is_not_waited_for(
-    database: Database, instance: dg.DagsterInstance, definitions: dg.Definitions
-) -> None:
-    record_outcomes(database, 10)
-    instance.create_run_for_job(
-        definitions.resolve_job_def("strategy_rebuild_job"),
-        status=dg.DagsterRunStatus.STARTED,
-        tags={"dagster/partition": "tiktok"},
-    )
-    assert [each.partition_key for each in tick(database, instance).run_requests or []] == ["x"]
-
-
-def test_after_a_failed_run_it_waits_and_then_asks_again(
-    database: Database, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    record_outcomes(database, 10)
-    tick(database, instance)
-    broken = build_definitions({"database": database, "embedder": object(), "vector_db": object()})
-    for failures in (1, 2):
-        result = broken.resolve_job_def("strategy_rebuild_job").execute_in_process(
-            instance=instance, partition_key="x", run_config=QUIET, raise_on_error=False
-        )
-        assert not result.success
-        waiting = tick(database, instance)
-        assert not waiting.run_requests
-        assert (reason(waiting) or "").startswith(f"10 new outcomes on x, {failures} rebuilds failed; again at ")
-    later = 2 * FIRST_BACKOFF + dt.timedelta(seconds=1)
-
-    class Later(dt.datetime):
-        @classmethod
-        def now(cls, tz: dt.tzinfo | None = None) -> "Later":
-            return super().now(tz) + later
-
-    monkeypatch.setattr("sensors.strategy_rebuild_sensor.dt.datetime", Later)
-    assert [each.partition_key for each in tick(database, instance).run_requests or []] == ["x"]
-
-
-def test_what_the_sensor_asked_for_is_done_once(database: Database, instance: dg.DagsterInstance) -> None:
-    record_outcomes(database, 10)
-    project = Project(database, HnswIndex(database), instance)
-    (request,) = tick(database, instance).run_requests or []
-    project.run("strategy_rebuild_job", request.partition_key)
-    assert reason(tick(database, instance)) == "no new outcomes"

@@ -17,7 +17,7 @@ from everreach_assets.domain.collections import CONTENT, OUTCOMES
 from everreach_assets.embedding import embed_collection
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
 from resources import outcomes as outcome_rows
-from resources import strategies as strategy_rows
+from resources import rebuilds
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
@@ -230,7 +230,7 @@ def add_outcomes(loop: Loop, outcomes: int, *, first: int = 20) -> None:
 
 def new_outcomes(loop: Loop) -> dict[str, int]:
     with loop.database.connection() as connection:
-        return strategy_rows.new_outcomes(connection)
+        return {platform: known.new_outcomes for platform, known in rebuilds.progress(connection).items()}
 
 
 def test_nine_new_outcomes_do_not_rebuild(with_strategy: Loop) -> None:

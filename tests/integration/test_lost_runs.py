@@ -3,21 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import dagster as dg
 import psutil
-import pytest
 
 from everreach_assets.lost_runs import LAUNCHED_TAG, PROCESS_TAG, fail_lost_runs, process_tag
 
 STARTED = dg.DagsterRunStatus.STARTED
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as opened:
-        yield opened
 
 
 def run_with(instance: dg.DagsterInstance, tags: dict[str, str], status: dg.DagsterRunStatus = STARTED) -> str:

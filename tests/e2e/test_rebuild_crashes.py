@@ -1,0 +1,122 @@
+"""Ten outcomes give one strategy though everything is killed: the real daemon at each stage of its tick, run workers
+at each stage of a rebuild; then with two daemons, a cursor that is garbage and no memory of any run.
+
+A code server outlives the daemons, so that each costs seconds only; each life of a daemon has a platform of its own.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from everreach_assets.lost_runs import fail_lost_runs
+from resources.database import Database
+from resources.servers import child_environment, end_processes, prepare_dagster_home, running_servers
+from tests.conftest import free_port
+from tests.everreach import Everreach, until
+from tests.rebuild_crashes import STAGES
+from tests.stored_strategies import record, stored_strategies
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TICK_STAGES = {"x": "TICK_HELD", "tiktok": "RUN_IDS_RESERVED", "reddit": "RUN_CREATED", "linkedin": "RUN_LAUNCHED"}
+"""Before the evaluation; noted in ledger and tick; with a run that nobody launched; with one in the queue."""
+
+QUIET_SECONDS = 15
+"""Three ticks."""
+
+WORKSPACE = "load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: everreach}}}}]"
+
+
+class Dagster:
+    """A code server, and daemons that come and go."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = os.environ | environment
+        self.workspace = folder / "workspace.yaml"
+        self.started: list[subprocess.Popen[bytes]] = []
+        port = free_port()
+        self.workspace.write_text(WORKSPACE.format(port=port))
+        self.start("code-server", "-m", "dagster", "api", "grpc", "-m", "tests.rebuild_crashes", "-p", str(port))
+
+    def start(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=Path(__file__).parents[2],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End every process that was started here; run workers are found by their environment."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+    def daemon(self, stage: str = "never", name: str = "daemon") -> "subprocess.Popen[bytes]":
+        return self.start(name, "-m", "tests.rebuild_crashes", stage, str(self.workspace))
+
+    def log(self) -> str:
+        return "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("*.log"))
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Dagster, Database, dg.DagsterInstance]]:
+    everreach = Everreach(tmp_path, vector_backend="pgvector")
+    try:
+        with running_servers(everreach.settings) as addresses, Database(addresses.database_url) as database:
+            environment = child_environment(everreach.settings, addresses)
+            monkeypatch.setenv("EVERREACH_DAGSTER_DATABASE_URL", environment["EVERREACH_DAGSTER_DATABASE_URL"])
+            home = prepare_dagster_home(everreach.settings)
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                dagster = Dagster(tmp_path, environment)
+                try:
+                    yield dagster, database, instance
+                finally:
+                    dagster.end()
+    finally:
+        end_processes(everreach.processes(), grace_seconds=2)
+
+
+def test_whatever_is_killed_ten_outcomes_of_a_platform_give_one_strategy(
+    stack: tuple[Dagster, Database, dg.DagsterInstance],
+) -> None:
+    dagster, database, instance = stack
+    for platform, stage in TICK_STAGES.items():
+        record(database, platform, range(10))
+        assert dagster.daemon(stage).wait(timeout=300) == -signal.SIGKILL, dagster.log()
+    assert stored_strategies(database) == []
+
+    daemons = [dagster.daemon(name="first"), dagster.daemon(name="second")]
+    until(lambda: all_rebuilt(database, instance), seconds=600, says=dagster.log)
+    assert all((dagster.folder / "home" / f"killed-{stage}").exists() for stage in STAGES)
+
+    for record_of_run in instance.get_run_records():
+        instance.delete_run(record_of_run.dagster_run.run_id)
+    (sensor,) = (each for each in instance.all_instigator_state() if each.name == "strategy_rebuild_sensor")
+    data: Any = sensor.instigator_data
+    instance.update_instigator_state(sensor.with_data(data._replace(cursor="garbage")))
+    time.sleep(QUIET_SECONDS)
+    assert sorted(stored_strategies(database)) == [(platform, 10, False) for platform in sorted(TICK_STAGES)]
+    assert instance.get_run_records() == []
+    assert any(process.poll() is None for process in daemons), dagster.log()
+
+
+def all_rebuilt(database: Database, instance: dg.DagsterInstance) -> bool:
+    """Whether each platform has a strategy and no run is under way; lost runs are looked for, as `up` does."""
+    fail_lost_runs(instance, launcher_is_gone=False)
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    under_way = [each for each in instance.get_runs() if each.status not in ended]
+    return not under_way and len(stored_strategies(database)) >= len(TICK_STAGES)
