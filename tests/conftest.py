@@ -122,7 +122,9 @@ def program(name: str) -> str:
     """The path of a program of the system; outside CI a test that needs it skips where it is not installed."""
     found = shutil.which(name)
     if found is None:
-        missing(f"{name} is not installed: apt-get install chromium prometheus prometheus-alertmanager redis-server")
+        missing(
+            f"{name} is not installed: apt-get install chromium openssl prometheus prometheus-alertmanager redis-server"
+        )
     return found
 
 

@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from everreach_assets.feedback import FeedbackSyncEngine
+from resources.addresses import child_environment, dagster_home
 from resources.database import Database
-from resources.servers import child_environment, dagster_home, running_servers
+from resources.servers import running_servers
 from tests.everreach import Everreach, until
 
 AIM_SECONDS = 20.0

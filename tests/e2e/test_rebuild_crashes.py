@@ -17,9 +17,11 @@ import dagster as dg
 import pytest
 
 from everreach_assets.lost_runs import fail_lost_runs
+from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
-from resources.servers import child_environment, end_processes, prepare_dagster_home, running_servers
-from tests.conftest import free_port
+from resources.ports import free_port
+from resources.processes import end_processes
+from resources.servers import running_servers
 from tests.everreach import Everreach, until
 from tests.rebuild_crashes import STAGES
 from tests.stored_strategies import record, stored_strategies

@@ -24,7 +24,7 @@ from resources.database import Database
 from resources.metric_queries import PARTS
 from resources.metric_records import Record, Sample, allow_value, record
 from resources.settings import Settings
-from tests.conftest import PostgresServer
+from tests.conftest import PostgresServer, program
 
 DMS = "everreach_dms_sent_total"
 DISPATCH = "everreach_dispatch_duration_seconds"
@@ -305,7 +305,9 @@ def test_promtool_has_nothing_to_say_about_the_exposition(settings: Settings, da
         record(connection, [Record(DISPATCH, [0.2], CREW), Record("everreach_aag_active", 4)])
     with served(settings) as address:
         text = exposition(address)
-    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
     assert "_created" not in text
 

@@ -28,6 +28,7 @@ from everreach_assets.service.server import (
 )
 from resources.database import Database
 from resources.settings import Settings
+from tests.conftest import program
 
 DMS = "everreach_dms_sent_total"
 TOKEN = {"Authorization": "Bearer first-token"}
@@ -228,7 +229,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate for localhost, signed by its own key."""
     paths = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
         check=True, capture_output=True,
     )  # fmt: skip

@@ -19,6 +19,7 @@ import yaml
 
 from resources.settings import Settings
 from tests.compose_file import FILE, NAME, ROOT, Port, option, ours, ports, read, services
+from tests.conftest import program
 
 PROGRAMS = Path(sys.executable).parent
 SCHEMA = json.loads((ROOT / "tests" / "schemas" / "compose-spec.json").read_text(encoding="utf-8"))
@@ -282,7 +283,7 @@ def test_the_configuration_for_containers_is_made_from_that_for_one_machine(tmp_
 def test_prometheus_takes_the_configuration_that_is_mounted() -> None:
     service = services()["prometheus"]
     file = in_checkout(service, option(service["command"], "--config.file"))
-    subprocess.run(["promtool", "check", "config", file], check=True, capture_output=True)
+    subprocess.run([program("promtool"), "check", "config", file], check=True, capture_output=True)
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert {in_container(service, (file.parent / name).resolve()) for name in config["rule_files"]} == {
         "/etc/everreach/prometheus/recording.yml",
@@ -307,7 +308,7 @@ def in_container(service: dict[str, Any], path: Path) -> str:
 def test_alertmanager_takes_the_configuration_that_is_mounted_and_calls_the_service() -> None:
     service = services()["alertmanager"]
     file = in_checkout(service, option(service["command"], "--config.file"))
-    subprocess.run(["amtool", "check-config", file], check=True, capture_output=True)
+    subprocess.run([program("amtool"), "check-config", file], check=True, capture_output=True)
     text = file.read_text(encoding="utf-8")
     (port,) = ports(services()["service"])
     assert set(re.findall(r"url: http://([\w.:-]+)/", text)) == {f"service:{port.inside}"}
