@@ -20,7 +20,7 @@ from llama_index.vector_stores.chroma import ChromaVectorStore
 
 WAY = (
     "IngestionPipeline.run with SimpleDocumentStore (upserts) and IngestionCache, SentenceSplitter, "
-    "embed_batch_size 100, Chroma server; load() before and persist() after each run are told apart"
+    "embed_batch_size 100, Chroma server, as many documents a run as it takes in one request; load() before and persist() after each run are told apart"
 )
 
 
@@ -34,7 +34,9 @@ def main() -> None:
         documents = json.loads(Path(line.strip()).read_text(encoding="utf-8"))
         loaded = [Document(doc_id=each["id"], text=each["text"]) for each in documents]
         start = time.perf_counter()
-        collection = chromadb.HttpClient("127.0.0.1", int(chroma_port)).get_or_create_collection("documents")
+        client = chromadb.HttpClient("127.0.0.1", int(chroma_port))
+        collection = client.get_or_create_collection("documents")
+        portion = client.get_max_batch_size()  # ChromaVectorStore sends all that a run made in one request
         pipeline = IngestionPipeline(
             transformations=[
                 SentenceSplitter(),
@@ -48,7 +50,8 @@ def main() -> None:
         if storage.exists():
             pipeline.load(str(storage))
         ready = time.perf_counter()
-        pipeline.run(documents=loaded)
+        for place in range(0, len(loaded), portion):
+            pipeline.run(documents=loaded[place : place + portion])
         done = time.perf_counter()
         pipeline.persist(str(storage))
         beside = ready - beside_start + time.perf_counter() - done
