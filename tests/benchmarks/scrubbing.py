@@ -130,10 +130,11 @@ def _print_aims(figures: Figures) -> None:
         _aim(f"{kind}: {score.partial} partial leaks, none", score.partial == 0)
     known = [each.outcome.scores["name"] for each in figures.sets if "known people" in each.name]
     _aim("names of known people: all", all(score.recall == 1 for score in known))
-    posts = [each for each in figures.sets if each.name.startswith("posts") and not each.name.endswith("model")]
+    posts = [each for each in figures.sets if each.name.startswith("posts,") and not each.name.endswith("model")]
     texts = sum(each.outcome.texts for each in posts)
-    names = sum(each.outcome.texts_with["name"] for each in posts) / texts
-    _aim(f"posts that lost a name: {names:.2%}, under {ALTERED_AIM:.1%}", names < ALTERED_AIM)
+    for each in posts:
+        names = each.outcome.texts_with["name"] / max(1, each.outcome.texts)
+        _aim(f"{each.name}: {names:.2%} without a name lost one, under {ALTERED_AIM:.1%}", names < ALTERED_AIM)
     speed = texts / sum(each.outcome.texts / each.texts_per_second for each in posts)
     _aim(f"posts a second: {speed:,.0f}, at least {POSTS_PER_SECOND_AIM:,}", speed >= POSTS_PER_SECOND_AIM)
     piece, worst = max(figures.hostile_seconds.items(), key=lambda item: item[1])
