@@ -212,6 +212,12 @@ class Settings(BaseSettings):
         return (certificate, key) if certificate and key else None
 
     @property
+    def service_host_here(self) -> str:
+        """The address at which this machine reaches the service."""
+        listened_on = self.everreach_service_host
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listened_on, listened_on)  # noqa: S104 - not listened on here
+
+    @property
     def alert_dispatch_url(self) -> str:
         """Where the relay hands over alert messages."""
         return self.dispatch_url.get_secret_value() if self.dispatch_url else "http://local-terminal:8080/dispatch"

@@ -203,8 +203,8 @@ class OutcomeResult(BaseModel):
     """What became of one outcome."""
 
     index: int = Field(description="its place in the batch, from 0")
-    platform: str | None
-    post_id: str | None
+    platform: str | None = Field(description="as it was sent; null where that is no platform's name")
+    post_id: str | None = Field(description="as it was sent; null where that is no id")
     status: Literal["recorded", "unchanged", "refused"] = Field(
         description="unchanged: the same outcome was on record before"
     )

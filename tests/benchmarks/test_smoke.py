@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import embedding, scrubbing
+from tests.benchmarks import embedding, scrubbing, switch
 from tests.benchmarks.__main__ import run
 from tests.benchmarks.peers import judge
 from tests.benchmarks.scrape import measure
@@ -90,6 +90,14 @@ def test_the_benchmark_of_embedding_sends_what_is_new_and_judges_what_is_stored(
     assert {(each.wrong, each.lost) for each in report.figures} == {(0, 0)}
     assert all(report.aims().values())
     assert embedding.KNOWN_TEXTS in printed.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["chroma", "pgvector"])
+def test_the_benchmark_of_a_switch_times_each_step(backend: str) -> None:
+    seconds = switch.run(50, backend)
+    assert list(seconds) == ["first load", "fill", "switch", "switch back"]
+    assert all(each > 0 for each in seconds.values())
 
 
 def test_the_benchmark_of_embedding_sees_wrong_and_lost_vectors() -> None:

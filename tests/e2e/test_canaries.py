@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
+from everreach_assets.domain.collections import COLLECTIONS, CONTENT, PROSPECTS
 from resources.addresses import child_environment
 from resources.servers import running_servers
 from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
@@ -131,6 +131,7 @@ def ask_the_service(stack: Stack) -> None:
             stack.http("GET", "/metrics", params={"name[]": given})
             stack.http("POST", "/api/v1/metrics", token=quote(given), json={})
             stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json={"version": given, "alerts": [given]})
+    search_and_record(stack)
     for who in IDENTITIES[::3]:  # a message a second: each tells of one person, in as many formats as fit into it
         alerts = [
             alert(
@@ -143,6 +144,27 @@ def ask_the_service(stack: Stack) -> None:
         sent = body(*alerts, groupKey=f"{{}}:{who.number}")
         assert stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json=sent).is_success
     stack.dispatch.wait_for(len(IDENTITIES[::3]), DISPATCH_SECONDS)
+
+
+def search_and_record(stack: Stack) -> None:
+    """Searches and outcomes over HTTP, right and wrong ones: each person in all formats, then one in all places."""
+    for who in IDENTITIES:
+        text = f"{CONTROL}\n" + "\n\n".join(write(who) for write in FORMATS.values())
+        answer = stack.http("POST", "/api/v1/search", json={"collection": CONTENT.name, "text": text, "n": 3})
+        assert answer.is_success
+        right = {"platform": "x", "post_id": f"http-{who.number}", "metrics": {"likes": who.number}, "text": text}
+        wrong = [right | {"platform": text}, right | {"metrics": {who.email: 1}}, right | {"account": who.email}]
+        assert stack.http("POST", "/api/v1/outcomes", json={"outcomes": [right, *wrong]}).status_code == 207
+    for given in (who.name, *who.email_spellings, *who.phone_spellings, text):
+        for path, asked in (
+            ("/api/v1/search", {"collection": given, "text": given}),
+            ("/api/v1/search", {"collection": PROSPECTS.name, "text": given, "n": given, given: given}),
+            ("/api/v1/search", {"collection": CONTENT.name, "text": CONTROL, "where": {"platform": given}}),
+            ("/api/v1/search", {"collection": CONTENT.name, "text": CONTROL, "where": {given: {given: given}}}),
+            ("/api/v1/outcomes", {"platform": given, "post_id": given, "metrics": {given: given}, given: given}),
+            ("/api/v1/outcomes", {"outcomes": [given]}),
+        ):
+            stack.http("POST", path, json=asked)
 
 
 def speak_the_control_word(stack: Stack) -> None:
