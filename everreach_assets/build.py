@@ -40,7 +40,7 @@ from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 def database_resource(context: dg.InitResourceContext) -> Iterator[Database]:
     """The Postgres that holds the truth. A run that opens it notes its process, so that a killed one is found."""
     if context.run and context.instance:
-        context.instance.add_run_tags(context.run.run_id, process_tag())
+        context.instance.add_run_tags(context.run.run_id, process_tag(context.run.run_id))
     with open_database(Settings()) as database:
         yield database
 

@@ -340,4 +340,4 @@ def test_the_daemons_run_says_which_process_it_is_in(
     )
     run = instance.get_run_by_id(result.run_id)
     assert run is not None
-    assert run.tags[PROCESS_TAG] == process_tag()[PROCESS_TAG]
+    assert run.tags[PROCESS_TAG] == process_tag(run.run_id)[PROCESS_TAG]
