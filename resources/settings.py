@@ -174,6 +174,12 @@ class Settings(BaseSettings):
     pii_name_model: Path | None = Field(
         None, description="Folder of a spaCy pipeline that finds strangers' names; needs the extra `names`"
     )
+    strategy_wording_url: str | None = Field(
+        None, description="Address of a server with OpenAI's chat API that phrases claims; empty: nobody does"
+    )
+    strategy_wording_model: str | None = Field(None, description="Model that it is asked for")
+    strategy_wording_key: SecretStr | None = Field(None, description="Key that it asks for, if any")
+    strategy_wording_timeout_seconds: float = Field(30.0, gt=0, le=300, description="Limit of its call")
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
     retention_policy_file: Path | None = Field(

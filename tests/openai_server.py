@@ -1,10 +1,11 @@
-"""A server on loopback that speaks OpenAI's `POST /v1/embeddings`, for the real client to talk to.
+"""Servers on loopback that speak OpenAI's `POST /v1/embeddings` and `/v1/chat/completions`, for the real client.
 
 It answers with vectors that follow from the text alone, unless the next answer is scripted: an error, silence, a reset
 connection, or vectors that are not what was asked for. It records every request.
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
@@ -47,7 +48,7 @@ class Answer:
     Attributes:
         change: applied to the vectors before they are sent.
         body: sent instead of the vectors: JSON, or bytes as they are.
-        drop: `hang` never answers, `reset` breaks the connection.
+        drop: `hang` never answers, `drip` does so byte by byte and never ends, `reset` breaks the connection.
     """
 
     status: int = 200
@@ -141,6 +142,23 @@ class OpenAIServer:
         }
 
 
+class ChatServer(OpenAIServer):
+    """Answers chats with what `phrase` makes of the claims that it is sent."""
+
+    def __init__(self, phrase: Callable[[list[dict[str, Any]]], object]) -> None:
+        super().__init__()
+        self.phrase = phrase
+
+    def inputs_of(self, body: dict[str, Any]) -> list[str]:
+        return [str(message["content"]) for message in body["messages"]]
+
+    def payload(self, body: dict[str, Any], answer: Answer) -> object:
+        said = self.phrase(json.loads(body["messages"][-1]["content"]))
+        content = said if isinstance(said, str) else json.dumps(said)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+        return {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -167,6 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if how == "hang":
             self._owner.is_stopping.wait(HANG_SECONDS)
+        elif how == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the client leaves
+                while not self._owner.is_stopping.wait(0.05):
+                    self.wfile.write(b" ")
         else:  # closing with a linger of zero sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
