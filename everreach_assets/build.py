@@ -22,6 +22,8 @@ from everreach_assets.assets.retention import plans, purges
 from everreach_assets.assets.sources import sources
 from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.assets.strategies import strategies
+from everreach_assets.classification import load_label_rules
+from everreach_assets.domain.label_rules import LabelRules
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
 from resources.cloud_store import Cloud, open_cloud
@@ -67,6 +69,12 @@ def vector_db_resource(context: dg.InitResourceContext) -> Iterator[VectorDB]:
 def retention_resource(_: dg.InitResourceContext) -> RetentionRules:
     """How long documents are kept, where archives go, and whether purges are allowed."""
     return open_retention(Settings())
+
+
+@dg.resource
+def label_rules_resource(_: dg.InitResourceContext) -> LabelRules:
+    """What the posts of each platform are judged by."""
+    return load_label_rules(Settings().rules_file)
 
 
 @dg.resource
@@ -131,6 +139,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             "embedding_cache": embedding_cache_resource,
             "vector_db": vector_db_resource,
             "retention": retention_resource,
+            "label_rules": label_rules_resource,
             "cloud": cloud_resource,
         }
         | dict(resource_overrides or {}),

@@ -158,6 +158,8 @@ METRICS: tuple[Metric, ...] = (
            26 * HOURS, platform="platform", niche="niche"),
     _gauge("everreach_flop_window_posts", "Labelled posts of the last 30 days: what everreach_flop_rate is a share of.",
            "recorded", 26 * HOURS, platform="platform", niche="niche"),
+    _gauge("everreach_reach_vs_anchor_ratio", "Settled posts of the last 90 days as a multiple of their account's "
+           "frozen year before: the median over a platform's accounts.", "recorded", 26 * HOURS, platform="platform"),
     _counter("everreach_posts_classified_total", "Labels given to posts; a post whose label changes counts again.",
              platform="platform", classification="label"),
     _gauge("everreach_outcomes_since_rebuild", "Posts with outcomes that no strategy took into account yet.",

@@ -17,6 +17,7 @@ WITHOUT_A_SOURCE = {
     "recorded": {
         "everreach_flop_rate": "no post of the sample is of the last thirty days",
         "everreach_flop_window_posts": "no post of the sample is of the last thirty days",
+        "everreach_reach_vs_anchor_ratio": "no account of the sample has a year before",
     },
     "dagster": {
         "dagster_oldest_queued_run_timestamp_seconds": "no run is queued",
