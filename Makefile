@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding bench-labels dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding bench-labels schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: setup ## measure search, fill and intake against the raw clients
 
 dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 	$(BIN)/python -m everreach_assets.dashboards
+
+schema: setup ## write docs/strategy.schema.json from the models of a strategy
+	$(BIN)/python -m everreach_assets.strategy_schema
 
 bench-embedding: setup .venv-peers/.locked ## measure embedding against the bare client, LangChain and LlamaIndex
 	$(BIN)/python -m tests.benchmarks.embedding

@@ -25,7 +25,7 @@ from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms
-from everreach_assets.reports import LABELS
+from everreach_assets.reports import LABELS, claim_line, claim_posts
 from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
@@ -246,7 +246,7 @@ def _print_labels(console: Console, database: Database) -> None:
 
 
 def _print_strategies(console: Console, database: Database) -> None:
-    console.print("\nStrategies (how a trait's posts do against the account's others, with interval)", style="bold")
+    console.print("\nStrategies (how the posts with a trait do against the others, with interval)", style="bold")
     with database.connection() as connection:
         platforms_with_posts = outcome_rows.platforms(connection)
         for platform in platforms_with_posts:
@@ -255,9 +255,10 @@ def _print_strategies(console: Console, database: Database) -> None:
                 console.print(f"{platform}: none yet, no outcome could be used")
                 continue
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
-            for claim in stored.claims[:CLAIMS_SHOWN]:
-                console.print(f"  {claim}\n      {claim.posts}")
-            if not stored.claims:
+            claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []
+            for claim in claims[:CLAIMS_SHOWN]:
+                console.print(f"  do {claim.direction}: {claim_line(claim)}\n      {claim_posts(claim)}")
+            if not claims:
                 console.print("  nothing stands out yet")
     if not platforms_with_posts:
         console.print("none yet: there are no posts")

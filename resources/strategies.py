@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
-from everreach_assets.domain.strategies import Claim, LabelledOutcome, Strategy
+from everreach_assets.domain.labelled_outcomes import LabelledOutcome
+from everreach_assets.domain.strategy_model import Strategy
 from resources.database import Connection
 from resources.metric_records import Record, record
 
 
 @dataclass(frozen=True)
 class StoredStrategy:
-    """A strategy as it was built."""
+    """A strategy as it was stored."""
 
     strategy_id: int
     platform: str
@@ -25,9 +27,12 @@ class StoredStrategy:
     created_at: dt.datetime
 
     @property
-    def claims(self) -> list[Claim]:
-        """The claims as they were built."""
-        return [Claim(**{**claim, "interval": tuple(claim["interval"])}) for claim in self.strategy["claims"]]
+    def content(self) -> Strategy | None:
+        """The strategy; None where a builder made it whose form is no longer read."""
+        try:
+            return Strategy.model_validate(self.strategy)
+        except ValidationError:
+            return None
 
 
 def new_outcomes(connection: Connection) -> dict[str, int]:
@@ -61,8 +66,9 @@ def labelled_outcomes(connection: Connection, platform: str) -> list[LabelledOut
     """The platform's posts that could be compared with others, with their texts as they are stored."""
     rows = connection.execute(
         """
-        SELECT posts.platform || ':' || posts.post_id, posts.account, posts.post_type, posts.text, posts.published_at,
-               labels.label, labels.metric, labels.value
+        SELECT posts.platform || ':' || posts.post_id, posts.account, posts.post_type, posts.niche, posts.text,
+               posts.published_at, labels.label, labels.metric, labels.value, labels.score,
+               CASE WHEN labels.score = 0 OR labels.multiple = 0 THEN 1 ELSE ln(labels.multiple) / labels.score END
         FROM outcome_labels AS labels JOIN actp_feedback_posts AS posts USING (platform, post_id)
         WHERE labels.platform = %s AND labels.superseded_at IS NULL AND labels.score IS NOT NULL
         ORDER BY posts.post_id
@@ -77,9 +83,9 @@ def replace_strategy(
     connection: Connection,
     strategy: Strategy,
     *,
+    summary: str,
     snapshots: Sequence[int],
     new_outcomes: int,
-    builder_version: str,
 ) -> StoredStrategy:
     """Archive the strategy in force, put this one in its place, and note the snapshots that it consumed."""
     connection.execute(
@@ -97,12 +103,12 @@ def replace_strategy(
         """,
         (
             strategy.platform,
-            Jsonb(strategy.as_dict()),
-            strategy.summary,
-            strategy.outcomes,
+            Jsonb(strategy.model_dump(mode="json")),
+            summary,
+            strategy.inputs.outcomes,
             new_outcomes,
-            max(snapshots, default=0),
-            builder_version,
+            strategy.inputs.snapshot_watermark,
+            strategy.inputs.builder_version,
         ),
     ).fetchone()
     assert row is not None  # noqa: S101 - INSERT ... RETURNING of one row has one row

@@ -8,8 +8,7 @@ from everreach_assets.domain.rebuilds import NEW_OUTCOMES
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.freshness import WEEKLY
 from everreach_assets.partitions import platforms
-from everreach_assets.plots import claims_plot
-from everreach_assets.reports import claim_list
+from everreach_assets.plots import claims_plot, topic_map
 from everreach_assets.retries import retrying_when_unavailable
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
 from resources.database import Database
@@ -64,10 +63,11 @@ def _metadata(rebuild: Rebuild) -> dict[str, Any]:
     }
     if rebuild.in_force is None:
         return counts
-    claims = rebuild.in_force.claims
-    return counts | {
+    counts |= {
         "strategy_id": rebuild.in_force.strategy_id,
         "summary": dg.MarkdownMetadataValue(rebuild.in_force.summary),
-        "claims": dg.MarkdownMetadataValue(claim_list(claims)),
-        "effects": dg.MarkdownMetadataValue(claims_plot(claims)),
     }
+    if content := rebuild.in_force.content:
+        counts["effects"] = dg.MarkdownMetadataValue(claims_plot(content.claims))
+        counts["topic_map"] = dg.MarkdownMetadataValue(topic_map(content.topics))
+    return counts

@@ -15,7 +15,6 @@ def strategy() -> None:
 @click.argument("platform")
 def show(platform: str) -> None:
     """The strategy in force on PLATFORM, with the posts that each claim rests on."""
-    from everreach_assets.reports import claim_list
     from resources import outcomes, strategies
 
     with open_database(read_settings()) as database, database.connection() as connection:
@@ -27,4 +26,4 @@ def show(platform: str) -> None:
         f"Strategy {stored.strategy_id} of {platform}, built {stored.created_at:%Y-%m-%d %H:%M} UTC "
         f"from {stored.outcomes:,} outcomes"
     )
-    click.echo(claim_list(stored.claims))
+    click.echo(stored.summary)
