@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding bench-strategies dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ bench-scrape: setup ## measure a scrape of /metrics over a million ledger rows
 
 bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
 	$(BIN)/python -m tests.benchmarks.scrubbing
+
+bench-strategies: setup ## measure how well strategies foresee posts that they have not seen, and the gate
+	$(BIN)/python -m tests.benchmarks.strategies
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .
