@@ -127,10 +127,9 @@ def print_figures(console: Console, figures: Sequence[SetFigures]) -> None:
             f"{each.seconds:.1f}",
         )
     console.print(gate)
-    console.print(
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB,"
-        f" classifier {CLASSIFIER_VERSION}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
-    )
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    versions = f"scikit-learn {sklearn.__version__}, numpy {np.__version__}, Python {platform.python_version()}"
+    console.print(f"peak memory {peak_mb:.0f} MB, classifier {CLASSIFIER_VERSION}, {versions}")
 
 
 def _cells(score: Score) -> tuple[str, str]:
