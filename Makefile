@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding bench-labels schema dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, 
 
 bench-labels: setup ## measure labelling 50,000 posts, and the labels of the shared sets
 	$(BIN)/python -m tests.benchmarks.labels
+
+bench-strategies: setup ## measure how well strategies foresee posts that they have not seen, and the gate
+	$(BIN)/python -m tests.benchmarks.strategies
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

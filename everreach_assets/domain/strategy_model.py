@@ -113,6 +113,20 @@ class Score(Part):
     auc_interval: Interval | None
 
 
+class Margin(Part):
+    """How much better the strategy ordered the held-out posts than another did, on the same resamples of them.
+
+    Attributes:
+        spearman, auc: differences; above zero where the strategy is ahead. No order at all counts as 0 and as 0.5.
+        spearman_interval, auc_interval: bootstrap, 95 %.
+    """
+
+    spearman: float
+    spearman_interval: Interval | None
+    auc: float | None
+    auc_interval: Interval | None
+
+
 class Backtest(Part):
     """The strategy fitted without the last fifth of the matured outcomes, and how it predicted them.
 
@@ -120,14 +134,21 @@ class Backtest(Part):
         cut_at: the first held-out post was published then.
         trained_on, tested_on: posts.
         strategy: this strategy's score; the others are of the same posts.
+        chance: one-sided, that posts shuffled within their accounts would be in so good an order, in the held-out fifth
+            and in earlier predictions of the same kind (`backtests.py`).
+        coverage: share of the held-out posts whose score lay in the interval that was foreseen at 80 %.
         baselines: `account_mean`, `tfidf_logistic`, and `in_force` where a strategy was in force.
+        margins: over each of the baselines.
     """
 
-    cut_at: dt.datetime | None
+    cut_at: dt.datetime
     trained_on: int
     tested_on: int
     strategy: Score
+    chance: Share
+    coverage: Share
     baselines: dict[str, Score]
+    margins: dict[str, Margin]
 
 
 class Verdict(Part):
