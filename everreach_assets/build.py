@@ -32,6 +32,7 @@ from resources.embedder import Embedder
 from resources.embedding_cache import EmbeddingCache, open_cache
 from resources.settings import Settings
 from resources.vector_db import VectorDB
+from resources.wording import Wording, open_wording
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 
@@ -75,6 +76,12 @@ def retention_resource(_: dg.InitResourceContext) -> RetentionRules:
 def label_rules_resource(_: dg.InitResourceContext) -> LabelRules:
     """What the posts of each platform are judged by."""
     return load_label_rules(Settings().rules_file)
+
+
+@dg.resource
+def wording_resource(_: dg.InitResourceContext) -> Wording:
+    """The language model that phrases claims, where one is configured."""
+    return open_wording(Settings())
 
 
 @dg.resource
@@ -141,6 +148,7 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             "retention": retention_resource,
             "label_rules": label_rules_resource,
             "cloud": cloud_resource,
+            "wording": wording_resource,
         }
         | dict(resource_overrides or {}),
         # Steps of seconds: a process for each would spend most of its time on imports.

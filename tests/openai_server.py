@@ -1,4 +1,4 @@
-"""Servers on loopback that speak OpenAI's `POST /v1/embeddings` and `/v1/chat/completions`, for the real client.
+"""A server on loopback that speaks OpenAI's `POST /v1/embeddings` and `/v1/chat/completions`, for the real client.
 
 It answers with vectors that follow from the text alone, unless the next answer is scripted: an error, silence, a reset
 connection, or vectors that are not what was asked for. It records every request.
@@ -77,7 +77,7 @@ class Received:
 
 class OpenAIServer:
     """The server. An answer comes from the rule, where it has one for the inputs; else from the script, in its order;
-    else it is the vectors, of the model asked for or of `answers_as`."""
+    else it is the vectors, of the model asked for or of `answers_as`, or what `phrase` says of the claims of a chat."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -88,6 +88,7 @@ class OpenAIServer:
         self.latency_seconds = 0.0
         self.answers_as: str | None = None
         self.rule: Callable[[list[str]], Answer | None] | None = None
+        self.phrase: Callable[[list[dict[str, Any]]], object] = lambda _: {}
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._server = local_server(functools.partial(_Handler, self))
@@ -100,7 +101,7 @@ class OpenAIServer:
 
     def inputs_of(self, body: dict[str, Any]) -> list[str]:
         """The texts of a request."""
-        return list(body["input"])
+        return [each["content"] for each in body["messages"]] if "messages" in body else list(body["input"])
 
     def receive(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         """Record a request, and choose its answer."""
@@ -119,6 +120,8 @@ class OpenAIServer:
 
     def payload(self, body: dict[str, Any], answer: Answer) -> object:
         """What the server answers where nothing is amiss."""
+        if "messages" in body:
+            return self._chat(body)
         width = body.get("dimensions") or self.width
         rows: Rows = [(number, vector_of(text, width)) for number, text in enumerate(body["input"])]
         if answer.change:
@@ -141,18 +144,7 @@ class OpenAIServer:
             ],
         }
 
-
-class ChatServer(OpenAIServer):
-    """Answers chats with what `phrase` makes of the claims that it is sent."""
-
-    def __init__(self, phrase: Callable[[list[dict[str, Any]]], object]) -> None:
-        super().__init__()
-        self.phrase = phrase
-
-    def inputs_of(self, body: dict[str, Any]) -> list[str]:
-        return [str(message["content"]) for message in body["messages"]]
-
-    def payload(self, body: dict[str, Any], answer: Answer) -> object:
+    def _chat(self, body: dict[str, Any]) -> object:
         said = self.phrase(json.loads(body["messages"][-1]["content"]))
         content = said if isinstance(said, str) else json.dumps(said)
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}

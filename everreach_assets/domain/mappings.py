@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 
 from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.lessons import LEARNED
 from everreach_assets.domain.metrics import ALIASES, METRICS, normalise_metrics
 from everreach_assets.domain.posts import TAGS, check_observed, check_platform, check_post_id, tag_fault
 from everreach_assets.domain.scrubbing import Scrubber
@@ -370,6 +371,8 @@ class RowMapper:
             if not fields.get(id_field):
                 raise InvalidInput(f"{id_field} is empty")
             check_doc_id(str(fields[id_field]))
+            if self.kind == "lessons" and str(fields[id_field]).startswith(LEARNED):
+                raise InvalidInput(f"lesson_id begins with {LEARNED!r}: strategies give such ids, choose another one")
         else:
             check_post_id(fields.get("post_id"))
         if "platform" not in FIELDS[self.kind]:

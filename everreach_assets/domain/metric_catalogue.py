@@ -58,7 +58,8 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fallback_reason": ("index_short", "query_not_embedded"),
         "document_outcome": ("embedded", "unchanged", "not_embedded", "deleted"),
         "intake_kind": ("posts", "outcomes", "prospects", "lessons", "api"),
-        "rebuild_result": ("rebuilt", "unchanged"),
+        "rebuild_result": ("rebuilt", "held", "unchanged"),
+        "wording_result": ("kept", "dropped", "failed"),
         "sync_result": ("pushed", "updated", "deleted", "conflict", "failed"),
         "sync_block": ("local_only", "metadata"),
         "redaction": ("email", "phone", "name"),
@@ -168,6 +169,8 @@ METRICS: tuple[Metric, ...] = (
            "database", platform="platform"),
     _counter("everreach_strategy_rebuilds_total", "Rebuilds of strategies, by what came of them.",
              platform="platform", result="rebuild_result"),
+    _counter("everreach_strategy_wordings_total", "Claims that a language model was to phrase, by what came of it.",
+             result="wording_result"),
     _gauge("everreach_strategy_last_rebuild_timestamp_seconds", "When the strategy in force was made.", "database",
            platform="platform"),
     # Intake

@@ -23,10 +23,10 @@ MOST_OUTCOMES = 20_000
 """The latest: older posts say little of today, and all pairs that might be near-duplicates grow with the square."""
 
 
-def considered(outcomes: Sequence[LabelledOutcome]) -> list[LabelledOutcome]:
-    """The outcomes that a strategy is built from, in the order of their ids: at most the 20,000 published last."""
+def considered(outcomes: Sequence[LabelledOutcome], most: int = MOST_OUTCOMES) -> list[LabelledOutcome]:
+    """The outcomes that a strategy is built from, in the order of their ids: at most so many, those published last."""
     oldest = dt.datetime.min.replace(tzinfo=dt.UTC)
-    latest = sorted(outcomes, key=lambda each: (each.published_at or oldest, each.doc_id))[-MOST_OUTCOMES:]
+    latest = sorted(outcomes, key=lambda each: (each.published_at or oldest, each.doc_id))[-most:]
     return sorted(latest, key=lambda each: each.doc_id)
 
 

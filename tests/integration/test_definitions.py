@@ -107,7 +107,12 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         None,
     ),
     "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
-    "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+    "vectors/lesson_embeddings": (
+        ["feedback/strategies", "sources/lessons"],
+        "vectors",
+        {"postgres", "chroma"},
+        SCRUBBER_VERSION,
+    ),
     "vectors/outcome_embeddings": (
         ["feedback/outcome_classifications", "vectors/content_embeddings"],
         "vectors",

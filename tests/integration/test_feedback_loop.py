@@ -329,8 +329,10 @@ class Crash(Exception):
 
 CRASH_POINTS = [
     "everreach_assets.strategy_builder.rules.build_strategy",
-    "everreach_assets.strategy_builder.strategy_rows.replace_strategy",
-    "resources.strategies.strategy_in_force",  # after the last write of the transaction
+    "everreach_assets.strategy_builder.backtests.judge",
+    "everreach_assets.strategy_builder.strategy_rows.store_strategy",
+    "everreach_assets.strategy_builder.lesson_rows.apply",
+    "everreach_assets.strategy_builder.strategy_rows.record_rebuild",  # the last write of the transaction
 ]
 
 
@@ -371,9 +373,10 @@ def test_a_strategy_cites_posts_that_exist_and_the_check_says_when_one_is_gone(l
     loop.embed()
     in_force = loop.rebuild().in_force
     assert in_force is not None
-    claims = {claim["trait"]: claim for claim in in_force.strategy["claims"]}
-    assert claims["type thread"]["evidence"] == "rule"
-    (cited, *_) = claims["type thread"]["exemplars"]
+    assert in_force.content is not None
+    claims = {claim.trait: claim for claim in in_force.content.claims}
+    assert claims["type thread"].evidence == "rule"
+    (cited, *_) = claims["type thread"].exemplars
     assert passes(checks.every_strategy_cites_its_outcomes, loop.database)
     with loop.database.transaction() as connection:
         connection.execute("ALTER TABLE outcome_snapshots DROP CONSTRAINT outcome_snapshots_platform_post_id_fkey")
