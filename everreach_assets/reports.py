@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from everreach_assets.domain.drafts import DraftScore
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategy_model import Backtest, Change, Claim, Direction, Interval, Score, Strategy
 from resources.provider_calls import CostRow
@@ -112,6 +113,29 @@ def _bounds(interval: Interval | None) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is: types, tags and ids of posts are other people's words."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", re.sub(r"\s+", " ", text))
+
+
+def draft_report(score: DraftScore, strategy: Strategy) -> str:
+    """What a draft may be expected to get, why, by which claims, and the posts to compare it with."""
+    low, high = score.interval
+    usual = f" (some {score.typical:,.0f} {score.metric})" if score.typical is not None else ""
+    lines = [
+        f"Expected: {score.expected_multiple:.2f} times what the account's posts usually get{usual}; "
+        f"four of five such posts get {low:.2f} to {high:.2f} times",
+        f"A hit or viral: {score.success_probability:.0%}",
+    ]
+    if score.reasons:
+        lines += ["", "Why:", *(f"- {_plain(each)}" for each in score.reasons)]
+    if used := [each for each in strategy.claims if each.claim_id in score.claims]:
+        lines += ["", "Claims that it matches:"]
+        lines += [f"- do {each.direction}: {claim_line(each)}\n  - {claim_posts(each)}" for each in used]
+    if score.similar_posts:
+        lines += ["", "Posts like it:"]
+        lines += [
+            f"- {_plain(each.doc_id)}: {each.multiple:.2f} times the usual, similarity {each.similarity:.2f}"
+            for each in score.similar_posts
+        ]
+    return "\n".join(lines)
 
 
 def plan_table(plan: Sequence[Counts]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from pydantic import SecretStr
 
 from everreach_assets.service.app import create_app
 from everreach_assets.service.server import listening, server_config
@@ -19,6 +20,16 @@ from resources.settings import Settings
 
 TOKEN = "token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def settings_of(database_url: str) -> Settings:
+    """Of a service on that database, which takes the token of the tests and needs no index beside it."""
+    return Settings(
+        _env_file=None,
+        everreach_database_url=SecretStr(database_url),
+        everreach_api_tokens=SecretStr(TOKEN),
+        vector_backend="pgvector",
+    )
 
 
 class Api:

@@ -13,6 +13,7 @@ from statistics import median
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.standing_model import StandingModel
 from everreach_assets.domain.strategy_model import Claim, Interval, Part, Share
+from everreach_assets.domain.traits import claim_id, traits_of
 
 RECENT_POSTS = 20
 """What an account is said to have got lately."""
@@ -70,6 +71,15 @@ class DraftScore(Part):
     reasons: list[str]
     claims: list[str]
     similar_posts: list[SimilarPost]
+
+
+def matching(draft: Draft, platform: str, claims: Sequence[Claim]) -> list[Claim]:
+    """The rules and hypotheses whose trait the draft has, in their order; not those that a stronger one explains.
+
+    Topics are not among them: they are found in the vectors of many posts.
+    """
+    ids = {claim_id(platform, each) for each in traits_of(draft.text, draft.post_type, draft.published_at)}
+    return [each for each in claims if each.claim_id in ids and each.evidence != "explore" and not each.explained_by]
 
 
 def score(draft: Draft, model: StandingModel, claims: Sequence[Claim] = ()) -> DraftScore:
