@@ -31,6 +31,7 @@ from resources import outcomes as outcome_rows
 from resources import posts as post_rows
 from resources import sources as source_rows
 from resources import strategies as strategy_rows
+from resources import strategy_history
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.intake import ingest_file
@@ -252,7 +253,8 @@ def _print_strategies(console: Console, database: Database) -> None:
         for platform in platforms_with_posts:
             stored = strategy_rows.strategy_in_force(connection, platform)
             if stored is None:
-                console.print(f"{platform}: none yet, no outcome could be used")
+                held = strategy_history.latest_held(connection, platform)
+                console.print(f"{platform}: {f'held, {held.reason}' if held else 'none yet, no outcome could be used'}")
                 continue
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
             claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []

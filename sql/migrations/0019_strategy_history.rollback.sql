@@ -1,6 +1,7 @@
 DROP VIEW learned_lessons;
+DROP VIEW lesson_documents;
 -- The view as 0010_retention.sql has it
-CREATE OR REPLACE VIEW lesson_documents AS
+CREATE VIEW lesson_documents AS
 SELECT lesson_id AS doc_id,
        text,
        text_sha256,
