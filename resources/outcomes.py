@@ -135,8 +135,9 @@ def write_labels(
     connection.execute("DROP TABLE given")
     connection.execute(
         """
-        UPDATE outcome_snapshots AS snapshots SET label_seq = labels.seq FROM outcome_labels AS labels
-        WHERE snapshots.seq = ANY(%(snapshots)s) AND labels.platform = %(platform)s
+        UPDATE outcome_snapshots AS snapshots SET label_seq = labels.seq
+        FROM unnest(%(snapshots)s::bigint[]) AS given (seq), outcome_labels AS labels
+        WHERE snapshots.seq = given.seq AND labels.platform = %(platform)s
             AND labels.post_id = snapshots.post_id AND labels.superseded_at IS NULL
         """,
         {"platform": platform, "snapshots": list(snapshots)},

@@ -205,7 +205,7 @@ def _feedback() -> list[Panel]:
         ),
         bars(
             "Claims phrased (24h)",
-            "Claims that a language model was to phrase in the 24 hours before, by what came of it; none where it is off.",
+            "Claims that a language model was to phrase in the 24 hours before, by what came of it.",
             "short",
             Query(events("everreach_strategy_wordings_total", DAY, "result"), "{{result}}"),
         ),
