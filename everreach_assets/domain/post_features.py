@@ -1,7 +1,7 @@
 """What a model sees of a post before it is published: its text, type, account and time, as numbers.
 
 An account's recent scores are not among them: a score is relative to the account's last posts already, and with them
-the model ordered no shared set better (docs/strategies.md#measured).
+no shared set was ordered better by more than 0.02 (docs/strategies.md#measured).
 What belongs here: from posts to a matrix. What does not: what is learned from the matrix (`standing_model.py`), and
 traits in words (`traits.py`).
 """

@@ -152,7 +152,10 @@ def main() -> None:
     given = parser.parse_args()
     console = Console(width=170)
     figures = []
-    for name, outcomes in outcome_sets(given.data).items():
+    sets = outcome_sets(given.data)
+    if unknown := set(given.sets or ()) - sets.keys():
+        parser.error(f"no set {', '.join(sorted(unknown))} in {given.data}; there are {', '.join(sets)}")
+    for name, outcomes in sets.items():
         if given.sets and name not in given.sets:
             continue
         larger = [replace(each, doc_id=f"{each.doc_id}.{n}") for n in range(given.repeat) for each in outcomes]
