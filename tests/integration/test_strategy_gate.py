@@ -214,7 +214,6 @@ def test_killed_between_steps_a_rebuild_has_done_nothing_and_the_next_does_all(l
     before = loop.dump()
     for step in (
         "everreach_assets.domain.backtests.judge",
-        "resources.strategies.begin_term",
         "resources.strategies.record_rebuild",
     ):
         run_until_killed(REBUILD, loop.database.url, step=step, calls=0, imports=IMPORTS)
