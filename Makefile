@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench: setup ## measure search, fill and intake against the raw clients
 dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 	$(BIN)/python -m everreach_assets.dashboards
 
+schema: setup ## write docs/strategy.schema.json from the models of a strategy
+	$(BIN)/python -m everreach_assets.strategy_schema
+
 bench-embedding: setup .venv-peers/.locked ## measure embedding against the bare client, LangChain and LlamaIndex
 	$(BIN)/python -m tests.benchmarks.embedding
 
@@ -87,6 +90,12 @@ bench-rebuild: setup ## measure the time from the tenth outcome to the stored st
 
 bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
 	$(BIN)/python -m tests.benchmarks.scrubbing
+
+bench-labels: setup ## measure labelling 50,000 posts, and the labels of the shared sets
+	$(BIN)/python -m tests.benchmarks.labels
+
+bench-strategies: setup ## measure how well strategies foresee posts that they have not seen, and the gate
+	$(BIN)/python -m tests.benchmarks.strategies
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

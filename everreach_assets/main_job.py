@@ -25,12 +25,13 @@ from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms
-from everreach_assets.reports import LABELS
+from everreach_assets.reports import LABELS, claim_line, claim_posts
 from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
 from resources import sources as source_rows
 from resources import strategies as strategy_rows
+from resources import strategy_history
 from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.embedder import Embedder
@@ -247,18 +248,20 @@ def _print_labels(console: Console, database: Database) -> None:
 
 
 def _print_strategies(console: Console, database: Database) -> None:
-    console.print("\nStrategies (how a trait's posts do against the account's others, with interval)", style="bold")
+    console.print("\nStrategies (how the posts with a trait do against the others, with interval)", style="bold")
     with database.connection() as connection:
         platforms_with_posts = outcome_rows.platforms(connection)
         for platform in platforms_with_posts:
             stored = strategy_rows.strategy_in_force(connection, platform)
             if stored is None:
-                console.print(f"{platform}: none yet, no outcome could be used")
+                held = strategy_history.latest_held(connection, platform)
+                console.print(f"{platform}: {f'held, {held.reason}' if held else 'none yet, no outcome could be used'}")
                 continue
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
-            for claim in stored.claims[:CLAIMS_SHOWN]:
-                console.print(f"  {claim}\n      {claim.posts}")
-            if not stored.claims:
+            claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []
+            for claim in claims[:CLAIMS_SHOWN]:
+                console.print(f"  do {claim.direction}: {claim_line(claim)}\n      {claim_posts(claim)}")
+            if not claims:
                 console.print("  nothing stands out yet")
     if not platforms_with_posts:
         console.print("none yet: there are no posts")

@@ -21,14 +21,14 @@ SEED = 20260630
 LAST_DAY = datetime(2026, 6, 30, tzinfo=UTC)
 """Fixed, so that the sample does not depend on the day it is made."""
 DAYS = 180
-POSTS_PER_ACCOUNT = 55
+POSTS_PER_ACCOUNT = 100
 NOISE_SIGMA = 0.55
 """Of the log of a post's success: posts of one kind still differ about fivefold between their best and worst tenth."""
 
 NOISE_HASHTAG = "#MondayMotivation"
 """On every fourth post, whatever the post: it does nothing."""
 
-PATTERN_SHARE = 0.15
+PATTERN_SHARE = 0.25
 """The part of an account's posts that are made to its platform's pattern; chance adds some."""
 
 POST_TYPES = {
@@ -217,7 +217,7 @@ class Sample:
 
 
 def make_sample(seed: int = SEED) -> Sample:
-    """Generate the sample: 660 posts of 12 accounts on 5 platforms, 60 prospects, 20 lessons."""
+    """Generate the sample: 1,200 posts of 12 accounts on 5 platforms, 60 prospects, 20 lessons."""
     random = np.random.default_rng(seed)
     posts: list[Row] = []
     outcomes: list[Row] = []

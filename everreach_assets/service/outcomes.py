@@ -5,6 +5,7 @@ What belongs here: taking each by itself, and saying what became of it. What doe
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -72,7 +73,7 @@ def _checked(given: object) -> Outcome:
     except ValidationError as error:
         found = faults(error)
         raise InvalidInput("; ".join(f"{each.place}: {each.reason}" for each in found[:3])) from None
-    return checked_outcome(**dict(body))
+    return checked_outcome(**dict(body), now=datetime.now(UTC))
 
 
 def _result(index: int, given: object, recorded: RecordedOutcome | None, refusal: str | None) -> OutcomeResult:

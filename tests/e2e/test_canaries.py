@@ -99,6 +99,8 @@ def push(stack: Stack, files: Path) -> None:
         asked = handles(IDENTITIES[0]) if collection == PROSPECTS.name else FORMATS["signature"](IDENTITIES[0])
         stack.command("search", f"{CONTROL}: {asked}", "--collection", collection, "-n", 200)
     stack.command("strategy", "show", "x")
+    text = "\n".join(write(IDENTITIES[0]) for write in FORMATS.values())
+    stack.command("strategy", "score", "x", text, "--account", "someone", may_fail=True)  # few posts were comparable
     stack.run_jobs("cloud_sync_job", "cloud_parity_job")
     stack.command("sync", environment=CHROMA_CLOUD)
     ask_the_service(stack)  # while the people are known: a name is, as long as its prospect is (docs/architecture.md)
@@ -128,6 +130,9 @@ def ask_the_service(stack: Stack) -> None:
             stack.http("POST", "/api/v1/metrics", json={given: given})
             stack.http("POST", "/api/v1/metrics", content=given.encode())
             stack.http("GET", f"/api/v1/{quote(given, safe='')}")
+            stack.http("GET", f"/api/v1/strategies/{quote(given, safe='')}")
+            for draft in ({"text": given, "account": "someone"}, {"text": "", "account": given, given: given}):
+                stack.http("POST", "/api/v1/strategies/x/score", json=draft)
             stack.http("GET", "/metrics", params={"name[]": given})
             stack.http("POST", "/api/v1/metrics", token=quote(given), json={})
             stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json={"version": given, "alerts": [given]})

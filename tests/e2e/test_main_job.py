@@ -48,7 +48,13 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Everreach:
     """Postgres alone, after the main job on the sample."""
     commands = Everreach(tmp_path_factory.mktemp("pgvector"), vector_backend="pgvector")
     printed = commands("run")
-    for line in ("660", "vectors in content_embeddings", "Labels by platform", "opens with a question", "Most similar"):
+    for line in (
+        "1,200",
+        "vectors in content_embeddings",
+        "Labels by platform",
+        "opens with a question",
+        "Most similar",
+    ):
         assert line in printed
     assert "Searches are answered by pgvector" in printed
     return commands
@@ -57,7 +63,7 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Everreach:
 def test_a_second_run_changes_nothing(everreach: Everreach) -> None:
     before = _dump(everreach.settings)
     printed = everreach("run")
-    assert "660 as before; 0 new observations" in printed
+    assert "1,200 as before; 0 new observations" in printed
     after = _dump(everreach.settings)
     assert {table: rows for table, rows in after.items() if rows != before[table]} == {}
     assert before["vector_embeddings"]
@@ -91,7 +97,7 @@ def test_wrong_input_is_told_what_to_do(everreach: Everreach, arguments: tuple[s
 def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Everreach, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("post_id,text,account,published_at,views\n1,My own post,me,2026-01-01T00:00:00Z,10\n")
-    assert "Among your posts are the 660 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
+    assert "Among your posts are the 1,200 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
 
 
 def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_up_none(tmp_path: Path) -> None:
@@ -110,10 +116,10 @@ def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_u
 def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> None:
     commands = Everreach(tmp_path)
     assert "Searches are answered by chroma" in commands("run")
-    assert "660 vectors, all in chroma" in commands("index", "check")
+    assert "1,200 vectors, all in chroma" in commands("index", "check")
     _lose_rows(commands.settings)
     assert "100 missing" in commands("index", "check", expect=1)
-    assert "660 vectors, all in chroma" in commands("index", "rebuild", "content_embeddings")
+    assert "1,200 vectors, all in chroma" in commands("index", "rebuild", "content_embeddings")
     commands("index", "check")
 
 

@@ -15,6 +15,7 @@ WITHOUT_A_SOURCE = {
     "recorded": {
         "everreach_flop_rate": "no post of the sample is of the last thirty days",
         "everreach_flop_window_posts": "no post of the sample is of the last thirty days",
+        "everreach_reach_vs_anchor_ratio": "no account of the sample has a year before",
     },
     "dagster": {
         "dagster_oldest_queued_run_timestamp_seconds": "no run is queued",
@@ -63,9 +64,9 @@ def test_every_metric_with_a_source_is_shown_as_it_is_declared(scraped: str) -> 
 
 def test_what_the_main_job_did_is_in_the_numbers(scraped: str) -> None:
     for line in (
-        'everreach_ingest_processed_total{source="posts"} 660.0',
-        'everreach_backfill_rows_total{collection="content_embeddings",status="embedded"} 660.0',
-        'everreach_vector_index_size{backend="chroma",collection="content_embeddings"} 660.0',
+        'everreach_ingest_processed_total{source="posts"} 1200.0',
+        'everreach_backfill_rows_total{collection="content_embeddings",status="embedded"} 1200.0',
+        'everreach_vector_index_size{backend="chroma",collection="content_embeddings"} 1200.0',
         'dagster_completed_runs_total{job_name="memory_refresh_job",status="success"} 1.0',
         'dagster_completed_runs_total{job_name="strategy_rebuild_job",status="success"} 5.0',
         'everreach_outcomes_since_rebuild{platform="linkedin"} 0.0',

@@ -13,9 +13,9 @@ from everreach_assets.memory import open_memory
 from resources.settings import Settings
 
 
-def everreach(database_url: str, *arguments: str) -> Result:
+def everreach(database_url: str, *arguments: str, typed: str | None = None) -> Result:
     environment = {"EVERREACH_DATABASE_URL": database_url, "VECTOR_BACKEND": "pgvector"}
-    return CliRunner().invoke(main, arguments, env=environment)
+    return CliRunner().invoke(main, arguments, env=environment, input=typed)
 
 
 @pytest.fixture

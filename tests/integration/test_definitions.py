@@ -99,7 +99,12 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         None,
     ),
     "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
-    "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+    "vectors/lesson_embeddings": (
+        ["feedback/strategies", "sources/lessons"],
+        "vectors",
+        {"postgres", "chroma"},
+        SCRUBBER_VERSION,
+    ),
     "vectors/outcome_embeddings": (
         ["feedback/outcome_classifications", "vectors/content_embeddings"],
         "vectors",
@@ -394,14 +399,14 @@ def test_the_retention_job_shows_what_would_go_and_purges_it_when_told(
     assert (dry["retention/plans"]["dagster/row_count"], dry["retention/purges"]["dagster/row_count"]) == (15, 15)
     assert dry["retention/purges"]["summary"] == "15 documents would be purged, 0 of the plan kept"
     assert (dry["retention/purges"]["is_dry_run"], dry["retention/purges"]["deleted"]) == (True, 0)
-    assert "| content_embeddings | 660 | 10 | 0 | 0 | 0 | 650 | 0 | 0 |" in dry["retention/plans"]["counts"]
+    assert "| content_embeddings | 1200 | 10 | 0 | 0 | 0 | 1190 | 0 | 0 |" in dry["retention/plans"]["counts"]
     assert dry["retention/plans"]["ages"].startswith("![ages](data:image/png;base64,")
     config = {"ops": {"retention__purges": {"config": {"dry_run": False}}}}
     live = metadata_of(project.run("retention_job", config=config))["retention/purges"]
     assert (live["deleted"], live["plan_hash"]) == (15, dry["retention/plans"]["plan_hash"])
     assert metadata_of(project.run("retention_job", config=config))["retention/plans"]["dagster/row_count"] == 0
     project.run("memory_refresh_job")
-    assert (project.vector_db.count("content_embeddings"), project.vector_db.count("prospect_embeddings")) == (650, 55)
+    assert (project.vector_db.count("content_embeddings"), project.vector_db.count("prospect_embeddings")) == (1190, 55)
 
 
 def test_a_refused_purge_fails_the_run_at_once_and_says_what_to_do(

@@ -95,7 +95,7 @@ def test_every_everreach_command_that_is_shown_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["server", "index mend", "run --post FILE", "ingest pots FILE", "strategy list", "search x --limit 3"]
+    "line", ["server", "index mend", "run --post FILE", "ingest pots FILE", "strategy lists", "search x --limit 3"]
 )
 def test_a_command_that_does_not_exist_is_a_fault(line: str) -> None:
     assert fault_of(line.split())
