@@ -355,7 +355,7 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     }
     assert metadata["feedback/outcome_classifications"]["new_snapshots"] == observations
     assert metadata["vectors/prospect_embeddings"]["redactions"].keys() == {"email", "phone", "name"}
-    assert len(list(first.get_asset_check_evaluations())) == 9
+    assert len(list(first.get_asset_check_evaluations())) == 10
 
     again = metadata_of(project.run("memory_refresh_job"))
     for name in COLLECTIONS:

@@ -8,7 +8,6 @@ from random import Random
 import numpy as np
 import pytest
 
-from everreach_assets.domain import strategies
 from everreach_assets.domain.sample import NOISE_HASHTAG, PATTERNS, SEED
 from everreach_assets.domain.strategies import build_strategy, considered
 from everreach_assets.domain.strategy_model import Strategy
@@ -24,7 +23,7 @@ from tests.labelled_sample import (
 )
 
 PLANTED = {
-    "x": "type thread",
+    "x": "published on a weekday, 08:00 to 12:00 UTC",
     "tiktok": "opens with a question",
     "youtube": "opens with a number",
     "linkedin": "opens with how to",
@@ -88,9 +87,15 @@ def test_a_strategy_is_told_from_the_one_before_and_the_same_again_is_no_change(
     again = build_strategy("x", outcomes, vectors, search, inputs=INPUTS, previous=first)
     assert again.changes == []
     assert again.topics == first.topics
-    flopped = [dataclasses.replace(each, value=1.0) if each.post_type == "thread" else each for each in outcomes]
+    trait = next(each for each in first.claims if each.trait == PLANTED["x"])
+    flopped = [
+        dataclasses.replace(each, score=-3.0)
+        if PLANTED["x"] in {found.name for found in traits_of(each.text, each.post_type, each.published_at)}
+        else each
+        for each in outcomes
+    ]
     later = build_strategy("x", flopped, vectors, search, inputs=INPUTS, previous=first)
-    assert {change.trait: change.what for change in later.changes}["type thread"] == "reversed"
+    assert {change.claim_id: change.what for change in later.changes}[trait.claim_id] == "reversed"
 
 
 def test_ten_thousand_reposts_of_a_success_are_no_rule() -> None:
@@ -100,15 +105,11 @@ def test_ten_thousand_reposts_of_a_success_are_no_rule() -> None:
     assert [claim for claim in strategy.claims if claim.evidence != "explore"] == []
 
 
-def test_of_more_posts_than_can_be_compared_the_latest_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies, "MOST_OUTCOMES", 3)
+def test_of_more_posts_than_can_be_compared_the_latest_are() -> None:
     day = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     outcomes = [plain_outcome(number, 0, published_at=day + dt.timedelta(days=number)) for number in range(6)]
-    assert considered([outcomes[4], plain_outcome(9, 0), outcomes[2], outcomes[5]]) == [
-        outcomes[2],
-        outcomes[4],
-        outcomes[5],
-    ]
+    given = [outcomes[4], plain_outcome(9, 0), outcomes[2], outcomes[5]]
+    assert considered(given, most=3) == [outcomes[2], outcomes[4], outcomes[5]]
 
 
 def test_the_number_of_searches_does_not_grow_with_the_posts() -> None:
