@@ -158,8 +158,8 @@ def _materialise_the_rest(definitions: dg.Definitions, instance: dg.DagsterInsta
     """What no strategy rests on. It comes after the results: a cloud that is away does not keep them from anybody."""
     for name in ("cloud_sync_job", "retention_job", "heal_embeddings_job"):
         _materialise(definitions, instance, name)
-    first, last = shards.get_first_partition_key(), shards.get_last_partition_key()
-    every_shard = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    keys = shards.get_partition_keys()
+    every_shard = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
     _materialise(definitions, instance, "embedding_migration_job", tags=every_shard)
     _materialise(definitions, instance, "weekly_changes_job", partition_key=weeks.get_last_partition_key())
 
