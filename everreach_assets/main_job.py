@@ -24,8 +24,8 @@ from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
 from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
-from everreach_assets.partitions import platforms
-from everreach_assets.reports import LABELS, claim_line, claim_posts
+from everreach_assets.partitions import platforms, shards, weeks
+from everreach_assets.reports import LABELS, claim_line, claim_posts, labels_by_platform
 from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
@@ -111,6 +111,8 @@ def run(
         _print_labels(console, database)
         _print_strategies(console, database)
         _print_similar(console, database, embedder, query, similar)
+        with steps.step("cloud, retention, spaces, week"):
+            _materialise_the_rest(definitions, instance)
     _print_times(console, steps)
     _print_next(console, settings)
 
@@ -153,6 +155,16 @@ def _build_strategies(definitions: dg.Definitions, instance: dg.DagsterInstance,
         )
 
 
+def _materialise_the_rest(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    """What no strategy rests on. It comes after the results: a cloud that is away does not keep them from anybody."""
+    for name in ("cloud_sync_job", "retention_job", "heal_embeddings_job"):
+        _materialise(definitions, instance, name)
+    keys = shards.get_partition_keys()
+    every_shard = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    _materialise(definitions, instance, "embedding_migration_job", tags=every_shard)
+    _materialise(definitions, instance, "weekly_changes_job", partition_key=weeks.get_last_partition_key())
+
+
 def _materialise(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -161,13 +173,14 @@ def _materialise(
     partition_key: str | None = None,
     asset_selection: Sequence[dg.AssetKey] | None = None,
     run_config: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     result = definitions.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         partition_key=partition_key,
         asset_selection=asset_selection,
         run_config={**(run_config or {}), **QUIET},
-        tags=process_tag(),
+        tags={**process_tag(), **(tags or {})},
         raise_on_error=False,
     )
     if result.success:
@@ -242,8 +255,9 @@ def _print_labels(console: Console, database: Database) -> None:
     for label in LABELS:
         table.add_column(label.replace("_", " "), justify="right")
     with database.connection() as connection:
-        for platform, counts in outcome_rows.label_counts(connection).items():
-            table.add_row(platform, *(f"{counts.get(label, 0):,}" for label in LABELS))
+        labels = outcome_rows.label_counts(connection)
+    for platform, *counts in labels_by_platform(labels).itertuples():
+        table.add_row(platform, *(f"{count:,}" for count in counts))
     console.print(table)
 
 

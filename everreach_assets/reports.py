@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from everreach_assets.domain.drafts import DraftScore
 from everreach_assets.domain.retention import Counts, PlanItem, Verdict
 from everreach_assets.domain.strategy_model import Backtest, Change, Claim, Direction, Interval, Score, Strategy
@@ -25,10 +27,13 @@ LABELS = ("viral", "hit", "average", "underperform", "flop", "insufficient_data"
 
 def label_table(labels: Mapping[str, Mapping[str, int]]) -> str:
     """Posts by platform (rows) and label (columns)."""
-    return _table(
-        ["platform", *LABELS],
-        [[platform, *(counts.get(label, 0) for label in LABELS)] for platform, counts in sorted(labels.items())],
-    )
+    return _table(["platform", *LABELS], list(labels_by_platform(labels).itertuples()))
+
+
+def labels_by_platform(labels: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
+    """Posts by platform (rows, sorted) and label (columns, in the order of `LABELS`); none is 0."""
+    counts = pd.DataFrame.from_dict(dict(labels), orient="index")
+    return counts.reindex(columns=list(LABELS)).fillna(0).astype(int).sort_index()
 
 
 def claim_line(claim: Claim) -> str:
