@@ -11,6 +11,7 @@ HOURLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=3), warn_
 """Of what `memory_refresh_schedule` makes: one run may be lost or late."""
 
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=50), warn_window=dt.timedelta(hours=26))
+"""Of what `retention_schedule` makes: one run may be lost or late."""
 
 STALE_AFTER = dt.timedelta(days=8)
 """Mondays every new outcome becomes part of a strategy: one that waits for longer was forgotten."""

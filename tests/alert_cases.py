@@ -355,6 +355,33 @@ def embedding() -> Iterator[Case]:
         [pair("collection=other,backend=chroma", "other on chroma is down to 1 vectors.")], onset=600, after=600,
     )  # fmt: skip
 
+    yield from above_zero(
+        "EverReachVectorIndexPending", "everreach_vector_index_pending_rows", "{}: 1 changes wait.", after=3 * HOUR,
+        step="10m",
+    )  # fmt: skip
+
+    low, cache = "EverReachEmbeddingCacheHitRatioLow", "everreach_embedding_cache"
+
+    def looked_up(hits: str, misses: str) -> dict[str, str]:
+        return {f"{cache}_hits_total": hits, f"{cache}_misses_total": misses}
+
+    yield edge(
+        low, "fewer than one of ten texts of a day", looked_up("0x4 199x170", "0x4 1801x170"),
+        [Firing("Of the texts of the last 24 hours it had 9.95%.")],
+        onset=3000, after=HOUR, until=2400 + DAY, step="10m",
+    )  # fmt: skip
+    yield silent(low, "one of ten", looked_up("0x4 200x20", "0x4 1800x20"), at=3 * HOUR, step="10m")
+    yield silent(low, "more than one of ten", looked_up("0x4 201x20", "0x4 1799x20"), at=3 * HOUR, step="10m")
+    yield edge(
+        low, "a thousand texts are enough", looked_up("0x4 99x20", "0x4 901x20"),
+        [Firing("Of the texts of the last 24 hours it had 9.9%.")], onset=3000, after=HOUR, step="10m",
+    )  # fmt: skip
+    yield silent(low, "999 texts are not", looked_up("0x4 9x20", "0x4 990x20"), at=3 * HOUR, step="10m")
+    yield edge(
+        low, "hits are those of a day", looked_up("0x4 200x200", "0x80 1001x120"),
+        [Firing("Of the texts of the last 24 hours it had 0%.")], onset=3000 + DAY, after=HOUR, step="10m",
+    )  # fmt: skip
+
     recall = "everreach_vector_self_recall_ratio"
     yield edge(
         "EverReachVectorSelfRecallLow", "fewer than 95 of 100 find themselves",
@@ -426,6 +453,14 @@ def retention() -> Iterator[Case]:
         "EverReachRetentionOverdue", "everreach_retention_overdue_docs",
         "{}: 1 documents should have gone a day ago.", after=DAY, step="10m",
     )  # fmt: skip
+
+    stale, success = "EverReachRetentionStale", "everreach_retention_last_success_timestamp_seconds"
+    yield edge(
+        stale, "longer than fifty hours", {success: age(180_001, 9, 600)},
+        [Firing("Nothing was purged, and nothing found to be, for 2d 2h 0m 1s.")], after=HOUR, step="10m",
+    )  # fmt: skip
+    for seconds in (180_000, 179_999):
+        yield silent(stale, f"{seconds} seconds", {success: age(seconds, 9, 600)}, at=80 * MINUTE, step="10m")
 
     spike = "EverReachPurgeSpike"
     purged, size = "everreach_retention_purged_total", "everreach_vector_index_size"

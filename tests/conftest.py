@@ -58,6 +58,7 @@ def migrated_template(postgres_server: PostgresServer) -> str:
 
 
 _numbers = itertools.count()
+CLOUD_DATABASE = "the_cloud"
 
 
 @pytest.fixture
@@ -74,6 +75,15 @@ def database_url(postgres_server: PostgresServer, migrated_template: str) -> Ite
 def database(database_url: str) -> Iterator[Database]:
     with Database(database_url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def cloud_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of a second database, for a cloud, with nothing in it."""
+    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {CLOUD_DATABASE}")
+        yield database_named(postgres_server, CLOUD_DATABASE)
+        connection.execute(f"DROP DATABASE {CLOUD_DATABASE} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from everreach_assets import retention as steps
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.errors import InvalidInput, Refused
 from everreach_assets.domain.retention import PLANNER_VERSION
+from everreach_assets.freshness import DAILY
 from everreach_assets.reports import item_table, plan_table, receipt_table
 from everreach_assets.retention import PurgeReport, RetentionRules
 from everreach_assets.retries import retrying_when_unavailable
@@ -35,6 +36,7 @@ class PurgeConfig(dg.Config):
     group_name="retention",
     owners=["team:everreach"],
     code_version=PLANNER_VERSION,
+    freshness_policy=DAILY,
     kinds={"python", "postgres"},
 )
 def plans(
@@ -67,6 +69,7 @@ def plans(
     group_name="retention",
     owners=["team:everreach"],
     code_version=PLANNER_VERSION,
+    freshness_policy=DAILY,
     kinds={"python", "postgres", "chroma"},
 )
 def purges(

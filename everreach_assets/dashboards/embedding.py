@@ -168,6 +168,7 @@ def _cache() -> list[Panel]:
             "percentunit",
             Query(f"{hits} / ({hits} + {misses} > 0)", "hits"),
             maximum=1,
+            alerts=["EverReachEmbeddingCacheHitRatioLow"],
         ),
         graph(
             "Cached Vectors",
@@ -250,6 +251,7 @@ def _what_the_index_takes() -> list[Panel]:
             "Rows of Postgres that the index has not acknowledged.",
             "short",
             Query(total("everreach_vector_index_pending_rows", "collection"), "{{collection}}"),
+            alerts=["EverReachVectorIndexPending"],
         ),
         graph(
             "Vectors waiting to be healed",

@@ -150,8 +150,13 @@ def _instigators() -> list[Panel]:
         ),
         table(
             "Schedules",
-            "Whether a schedule is on, and how long ago it last ticked.",
+            "Whether a schedule is on, whether its last tick went well, and how long ago that was.",
             Query(f"max by (schedule_name) ({series('dagster_schedule_status')})", column="on", unit="bool_yes_no"),
+            Query(
+                f"min by (schedule_name) ({series('dagster_schedule_last_tick_status')})",
+                column="ok",
+                unit="bool_yes_no",
+            ),
             Query(age("dagster_schedule_last_tick_timestamp_seconds", "schedule_name"), column="last tick", unit="s"),
             names={"schedule_name": "schedule"},
         ),

@@ -76,8 +76,9 @@ def _now() -> list[Panel]:
             "Time since a purge, or a plan of nothing, ended.",
             "s",
             age("everreach_retention_last_success_timestamp_seconds"),
-            steps=above(172800, 604800),
+            steps=above(93600, 180000),
             empty="none yet",
+            alerts=["EverReachRetentionStale"],
         ),
     ]
 

@@ -45,7 +45,7 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "anthropic", "aws", "chroma_cloud", "gcp", "neon", "openai", "pinecone", "supabase", "vercel", "voyage",
         ),
         "cloud_action": ("backup", "compute", "embed", "llm", "query", "storage", "sync", "transfer"),
-        "dispatch_service": ("alert_relay", "browser", "cloud", "crm", "email", "local_terminal", "publisher"),
+        "dispatch_service": ("browser", "cloud", "crm", "email", "local_terminal", "publisher"),
         "dispatch_action": (
             "dm.send", "email.send", "post.publish", "post.schedule", "profile.read", "telegram.send",
         ),
@@ -277,6 +277,8 @@ METRICS: tuple[Metric, ...] = (
     _gauge("dagster_sensor_last_tick_status", "1 where the last tick did not fail.", "dagster", sensor_name="sensor"),
     _gauge("dagster_sensor_last_tick_timestamp_seconds", "Last tick.", "dagster", sensor_name="sensor"),
     _gauge("dagster_schedule_status", "1 where the schedule is on.", "dagster", schedule_name="schedule"),
+    _gauge("dagster_schedule_last_tick_status", "1 where the last tick did not fail.", "dagster",
+           schedule_name="schedule"),
     _gauge("dagster_schedule_last_tick_timestamp_seconds", "Last tick.", "dagster", schedule_name="schedule"),
     _gauge("dagster_asset_last_materialization_timestamp_seconds", "When the asset was last made.", "dagster",
            asset_key="asset"),

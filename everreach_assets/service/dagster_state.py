@@ -223,9 +223,8 @@ def _instigators(instance: dg.DagsterInstance, declared: Declared) -> Iterator[S
         samples = [Sample(f"dagster_{kind}_status", labels, float(state.is_running))]
         if ticks:
             samples.append(Sample(f"dagster_{kind}_last_tick_timestamp_seconds", labels, ticked_at))
-            if kind == "sensor":
-                has_failed = ticks[0].status.name == "FAILURE"
-                samples.append(Sample("dagster_sensor_last_tick_status", labels, float(not has_failed)))
+            has_failed = ticks[0].status.name == "FAILURE"
+            samples.append(Sample(f"dagster_{kind}_last_tick_status", labels, float(not has_failed)))
         latest[state.name] = ticked_at, samples
     for _, samples in latest.values():
         yield from samples

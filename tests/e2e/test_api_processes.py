@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api_server import BEARER, TOKEN
 from tests.everreach import Everreach
@@ -31,6 +32,17 @@ def service(database_url: str, folder: Path) -> Iterator[str]:
     )
     with everreach.serving():
         yield everreach.service
+
+
+def counters(address: str) -> dict[tuple[object, ...], float]:
+    """Every counter that the process shows, by name and labels, but for runs: each process asks Dagster in its turn."""
+    text = httpx.get(f"{address}/metrics", timeout=60, trust_env=False).text
+    return {
+        (sample.name, *sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(text)
+        if family.type == "counter" and family.name != "dagster_completed_runs"
+        for sample in family.samples
+    }
 
 
 def test_two_processes_that_record_the_same_outcomes_at_once_end_with_one_row_each(
@@ -64,6 +76,9 @@ def test_two_processes_that_record_the_same_outcomes_at_once_end_with_one_row_ea
 
         calls = [(address, batch) for batch in batches for address in addresses]
         statuses = Counter(status for answered in callers.map(record, calls) for status in answered)
+        one, two = (counters(address) for address in addresses)
+    assert one == two
+    assert one["everreach_ingest_processed_total", ("source", "api")] == sum(statuses.values())
     with psycopg.connect(database_url) as connection:
         rows = connection.execute("SELECT post_id, metrics ->> 'likes' FROM outcome_snapshots").fetchall()
         posts = connection.execute("SELECT count(*) FROM actp_feedback_posts").fetchone()

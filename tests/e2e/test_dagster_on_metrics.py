@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from everreach_assets.build import build_definitions
 from resources.database import Database
 from resources.servers import running_servers
 from tests.everreach import Everreach, until
@@ -17,13 +18,7 @@ SHOWN_SECONDS = 240
 """A change is shown at the next poll of the service, fifteen seconds at most after the daemon or a run has made it."""
 
 SENSOR = {"sensor_name": "strategy_rebuild_sensor"}
-SCHEDULES = {
-    "cloud_parity_schedule",
-    "cloud_sync_schedule",
-    "memory_refresh_schedule",
-    "retention_schedule",
-    "strategy_refresh_schedule",
-}
+SCHEDULES = {each.name for each in build_definitions().schedules or ()}
 CHECK = {"asset_key": "retention/purges", "check_name": "every_purged_document_is_gone"}
 
 

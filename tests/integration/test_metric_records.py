@@ -1,6 +1,8 @@
 """Durable metrics: totals that agree from any process, never go back, and cannot be made to grow new series."""
 
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -34,6 +36,16 @@ def test_counters_add_up_and_start_at_zero(database: Database) -> None:
         assert record(connection, [Record(DMS, 2, {"platform": "x"}), Record(DMS, 3, {"platform": "x"})])
         assert record(connection, [Record(DMS, 1, {"platform": "linkedin"})])
         assert (counter(connection, DMS, platform="x"), counter(connection, DMS)) == (5, 6)
+
+
+def test_the_statement_of_the_documentation_records(database: Database) -> None:
+    page = Path(__file__).parents[2] / "docs" / "monitoring.md"
+    (statement,) = re.findall(r"^```sql\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with database.connection() as connection:
+        assert rows(connection, statement) == [(True,)]
+        assert rows(connection, "SELECT labels, value FROM metric_gauges WHERE metric = 'everreach_aag_active'") == [
+            ({}, 4.0)
+        ]
 
 
 def test_the_same_record_id_adds_nothing(database: Database) -> None:

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from everreach_assets.cloud_parity import compare
@@ -15,19 +14,10 @@ from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from resources.retention import receipts
 from tests.clouds import cloud_store, differences, empty_cloud
-from tests.conftest import PostgresServer, database_named
 from tests.retention_store import DAY, Store
 
 OLD = [f"x:old{number}" for number in range(4)]
 YOUNG = ["x:young0", "x:young1"]
-
-
-@pytest.fixture(scope="module")
-def cloud_url(postgres_server: PostgresServer) -> Iterator[str]:
-    with psycopg.connect(postgres_server.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE cloud_of_purges")
-        yield database_named(postgres_server, "cloud_of_purges")
-        connection.execute("DROP DATABASE cloud_of_purges WITH (FORCE)")
 
 
 @pytest.fixture(params=["chroma", "pgvector"])

@@ -22,11 +22,22 @@ from tests.promql import declared, parse, result_labels, selectors
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
 NAMES = ["everreach-embedding", "everreach-overview", "everreach-pipelines", "everreach-sync"]
-EMBEDDING_PANELS = [
-    "Quota Remaining", "Daily Embedding Calls", "Quota Exceeded (24h)", "Est. Embedding Cost", "API Call Rate",
-    "API Latency", "Embedding Errors", "Vector Fallbacks", "Vectors in Index", "Rows Without Embeddings",
-    "Vector Query Latency", "Backfill Progress", "Backfill Batch Duration",
-]  # fmt: skip
+EMBEDDING_PANELS = {
+    "Quota Remaining": "everreach_embedding_quota_remaining",
+    "Daily Embedding Calls": "everreach_embedding_daily_calls",
+    "Quota Exceeded (24h)": "everreach_embedding_quota_exhausted_total",
+    "Est. Embedding Cost": "everreach_embedding_cost_usd_total",
+    "API Call Rate": "everreach_embedding_api_calls_total",
+    "API Latency": "everreach_embedding_api_latency_seconds",
+    "Embedding Errors": "everreach_embedding_errors_total",
+    "Vector Fallbacks": "everreach_vector_fallback_total",
+    "Vectors in Index": "everreach_vector_index_size",
+    "Rows Without Embeddings": "everreach_vector_index_null_count",
+    "Vector Query Latency": "everreach_vector_query_latency_seconds",
+    "Backfill Progress": "everreach_backfill_remaining_rows",
+    "Backfill Batch Duration": "everreach_backfill_batch_duration_seconds",
+}
+"""The thirteen panels, with the metric that each shows."""
 
 all_boards = pytest.mark.parametrize("name", NAMES)
 
@@ -68,9 +79,23 @@ def test_a_dashboard_keeps_every_rule(name: str) -> None:
     assert faults(read(name)) == []
 
 
-def test_the_thirteen_panels_of_embedding_are_there() -> None:
-    titles = [panel["title"] for panel in panels(read("everreach-embedding"))]
-    assert [title for title in EMBEDDING_PANELS if title not in titles] == []
+def test_the_thirteen_panels_of_embedding_show_their_metrics() -> None:
+    shown: dict[str, set[str]] = {}
+    for target in targets(read("everreach-embedding")):
+        shown.setdefault(target.panel["title"], set()).update(names(target.tree))
+    assert {title: shown[title] for title in EMBEDDING_PANELS} == {
+        title: {metric} for title, metric in EMBEDDING_PANELS.items()
+    }
+
+
+def test_a_panel_of_a_histogram_shows_its_three_quantiles() -> None:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for target in targets(read("everreach-embedding")):
+        if quantile := re.match(r"histogram_quantile\(([\d.]+),", target.expr):
+            found.setdefault(target.panel["title"], []).append((quantile[1], target.legend.partition(" ")[0]))
+    histograms = {title for title, metric in EMBEDDING_PANELS.items() if CATALOGUE[metric].buckets}
+    assert found == {each: [("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")] for each in histograms}
+    assert len(histograms) == 3
 
 
 def test_every_dashboard_offers_platform_or_collection() -> None:

@@ -1,10 +1,13 @@
 """Whose a host is: what holds every row stays with the operator, and a cloud is never reached in clear text."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
 
+from everreach_assets.cli import main
 from everreach_assets.domain.errors import InvalidInput, Refused
 from resources.cloud_store import open_cloud
 from resources.hosts import postgres_hosts, refuse_clear_text, refuse_foreign_hosts
@@ -93,6 +96,19 @@ def test_an_operator_may_say_that_a_host_is_theirs() -> None:
         refuse_foreign_hosts(
             settings(everreach_database_url="postgresql://b.example.org/x", everreach_trusted_hosts=trusted)
         )
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "sync", "up"])
+def test_a_command_that_is_pointed_at_a_foreign_database_refuses_and_starts_nothing(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERREACH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EVERREACH_DATABASE_URL", f"postgresql://me:secret@{PUBLIC}/x")
+    result = CliRunner().invoke(main, [command])
+    assert result.exit_code != 0
+    assert f"Error: EVERREACH_DATABASE_URL names {PUBLIC}, which is neither this machine" in result.output
+    assert "secret" not in result.output
+    assert {path.name for path in (tmp_path / "home").glob("*")} <= {"up.lock"}
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=disable", "?sslmode=allow", "?sslmode=prefer"])
