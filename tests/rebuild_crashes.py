@@ -1,6 +1,6 @@
 """The project's definitions, in which run workers are killed as by `kill -9`: at each stage of a rebuild the first that
-gets there. A code server loads `defs`; `python -m tests.rebuild_crashes STAGE WORKSPACE` is Dagster's daemon, which is
-killed at that stage of a tick, or never.
+gets there. A code server loads them (`rebuild_crash_definitions.py`); `python -m tests.rebuild_crashes STAGE WORKSPACE`
+is Dagster's daemon, which is killed at that stage of a tick, or never.
 """
 
 import os
@@ -62,5 +62,3 @@ def daemon(stage: str, workspace: str) -> None:
 
 if __name__ == "__main__":
     daemon(*sys.argv[1:])
-else:
-    defs = definitions()
