@@ -2,14 +2,14 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-SEMANTIC := .venv-semantic
+EXTRAS := .venv-extras
 TORCH := 2.13.0
 POSTS ?=
 PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic bench bench-scrape bench-rebuild bench-scrubbing bench-embedding dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,19 +39,22 @@ down: ## stop what `make up` started
 test: setup ## the tests that a change should pass, under five minutes on two cores
 	$(BIN)/python -m pytest -q -m "not slow" --numprocesses auto --dist worksteal
 
-test-all: setup check test test-semantic ## every check and every test, the slow ones too
+test-all: setup check test test-semantic test-names ## every check and every test, the slow ones too
 	$(BIN)/python -m pytest -q -m slow
 
-test-semantic: $(SEMANTIC)/.installed ## the tests of the extra [semantic], in an environment of its own: it holds PyTorch
-	$(SEMANTIC)/bin/python -m pytest -q tests/semantic
+test-semantic: $(EXTRAS)/.installed ## the tests of the extra [semantic], in the environment of the extras: it holds PyTorch
+	$(EXTRAS)/bin/python -m pytest -q tests/semantic
+
+test-names: $(EXTRAS)/.installed ## the tests of the extra [names], in the environment of the extras: it holds spaCy
+	$(EXTRAS)/bin/python -m pytest -q tests/names
 
 # pip, with the versions of the lock: where PyTorch comes from a folder, only pip finds it.
-$(SEMANTIC)/.installed: requirements/lock.txt pyproject.toml
-	test -x $(SEMANTIC)/bin/python || $(PYTHON) -m venv $(SEMANTIC)
-	sed -n 's/^\([A-Za-z0-9._-]*\)\(\[[a-z,]*\]\)\{0,1\}\(==[^ ;]*\).*/\1\3/p' requirements/lock.txt > $(SEMANTIC)/constraints.txt
-	$(SEMANTIC)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(SEMANTIC)/constraints.txt setuptools wheel
-	$(SEMANTIC)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(SEMANTIC)/constraints.txt \
-		--no-build-isolation --editable ".[semantic]" torch==$(TORCH) hypothesis pytest pytest-timeout
+$(EXTRAS)/.installed: requirements/lock.txt pyproject.toml
+	test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
+	sed -n 's/^\([A-Za-z0-9._-]*\)\(\[[a-z,]*\]\)\{0,1\}\(==[^ ;]*\).*/\1\3/p' requirements/lock.txt > $(EXTRAS)/constraints.txt
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(EXTRAS)/constraints.txt setuptools wheel
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(EXTRAS)/constraints.txt \
+		--no-build-isolation --editable ".[semantic,names]" torch==$(TORCH) hypothesis pytest pytest-timeout
 	@touch $@
 
 bench: setup ## measure search, fill and intake against the raw clients
@@ -59,6 +62,9 @@ bench: setup ## measure search, fill and intake against the raw clients
 
 dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 	$(BIN)/python -m everreach_assets.dashboards
+
+schema: setup ## write docs/strategy.schema.json from the models of a strategy
+	$(BIN)/python -m everreach_assets.strategy_schema
 
 bench-embedding: setup .venv-peers/.locked ## measure embedding against the bare client, LangChain and LlamaIndex
 	$(BIN)/python -m tests.benchmarks.embedding
@@ -85,6 +91,12 @@ bench-rebuild: setup ## measure the time from the tenth outcome to the stored st
 bench-scrubbing: setup ## measure what the scrubber finds on the labelled sets, and how fast
 	$(BIN)/python -m tests.benchmarks.scrubbing
 
+bench-labels: setup ## measure labelling 50,000 posts, and the labels of the shared sets
+	$(BIN)/python -m tests.benchmarks.labels
+
+bench-strategies: setup ## measure how well strategies foresee posts that they have not seen, and the gate
+	$(BIN)/python -m tests.benchmarks.strategies
+
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -100,7 +112,7 @@ lock: setup ## resolve the dependencies anew
 
 clean: ## remove what can be made again: environment, caches (never data)
 	@if [ -x $(BIN)/everreach ]; then $(BIN)/everreach down; fi
-	rm -rf $(VENV) $(SEMANTIC) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EXTRAS) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Your data stays where it is; 'make clean-data' removes it."
 

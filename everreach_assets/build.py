@@ -23,6 +23,8 @@ from everreach_assets.assets.sources import sources
 from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.assets.strategies import strategies
 from everreach_assets.assets.weekly_changes import weekly_changes
+from everreach_assets.classification import load_label_rules
+from everreach_assets.domain.label_rules import LabelRules
 from everreach_assets.lost_runs import process_tag
 from everreach_assets.memory import open_database, open_embedder, open_retention, open_vector_db
 from everreach_assets.retention import RetentionRules
@@ -33,6 +35,7 @@ from resources.embedder import Embedder
 from resources.embedding_cache import EmbeddingCache, open_cache
 from resources.settings import Settings
 from resources.vector_db import VectorDB
+from resources.wording import Wording, open_wording
 from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 
 
@@ -40,7 +43,7 @@ from sensors.strategy_rebuild_sensor import strategy_rebuild_sensor
 def database_resource(context: dg.InitResourceContext) -> Iterator[Database]:
     """The Postgres that holds the truth. A run that opens it notes its process, so that a killed one is found."""
     if context.run and context.instance:
-        context.instance.add_run_tags(context.run.run_id, process_tag())
+        context.instance.add_run_tags(context.run.run_id, process_tag(context.run.run_id))
     with open_database(Settings()) as database:
         yield database
 
@@ -72,6 +75,18 @@ def vector_db_resource(context: dg.InitResourceContext) -> Iterator[VectorDB]:
 def retention_resource(_: dg.InitResourceContext) -> RetentionRules:
     """How long documents are kept, where archives go, and whether purges are allowed."""
     return open_retention(Settings())
+
+
+@dg.resource
+def label_rules_resource(_: dg.InitResourceContext) -> LabelRules:
+    """What the posts of each platform are judged by."""
+    return load_label_rules(Settings().rules_file)
+
+
+@dg.resource
+def wording_resource(_: dg.InitResourceContext) -> Wording:
+    """The language model that phrases claims, where one is configured."""
+    return open_wording(Settings())
 
 
 @dg.resource
@@ -146,8 +161,10 @@ def build_definitions(resource_overrides: Mapping[str, Any] | None = None) -> dg
             "embedding_cache": embedding_cache_resource,
             "vector_db": vector_db_resource,
             "retention": retention_resource,
+            "label_rules": label_rules_resource,
             "cloud": cloud_resource,
             "news": news_resource,
+            "wording": wording_resource,
         }
         | dict(resource_overrides or {}),
         # Steps of seconds: a process for each would spend most of its time on imports.

@@ -14,6 +14,7 @@ from everreach_assets.commands import (
     index,
     ingest,
     metrics,
+    outcomes,
     pii,
     processes,
     retention,
@@ -55,6 +56,7 @@ main.add_command(sample.sample)
 main.add_command(search.search)
 main.add_command(index.index)
 main.add_command(embedding.embedding)
+main.add_command(outcomes.outcomes)
 main.add_command(strategy.strategy)
 main.add_command(sync.sync)
 main.add_command(retention.retention)

@@ -6,7 +6,7 @@ an outcome (`domain/posts.py`), and what follows from it, which assets and a sen
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from everreach_assets.domain.posts import RecordedOutcome, checked_outcome
 from resources import posts
@@ -59,6 +59,7 @@ class FeedbackSyncEngine:
             platform,
             post_id,
             metrics,
+            now=datetime.now(UTC),
             observed_at=observed_at,
             text=text,
             account=account,

@@ -21,9 +21,14 @@ LAUNCHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dagste
 UNDER_WAY = [dg.DagsterRunStatus.NOT_STARTED, *LAUNCHED]  # a command may be killed before its run has started
 
 
-def process_tag() -> dict[str, str]:
-    """The tag for a run in this process."""
-    return {PROCESS_TAG: _identity(psutil.Process(os.getpid()))}
+def process_tag(run_id: str = "") -> dict[str, str]:
+    """The tag for a run in this process.
+
+    Args:
+        run_id: of the run, where it is known already: a retry takes over the tags of the run that was killed.
+    """
+    identity = _identity(psutil.Process(os.getpid()))
+    return {PROCESS_TAG: f"{identity}//{run_id}" if run_id else identity}
 
 
 def fail_lost_runs(instance: dg.DagsterInstance, *, launcher_is_gone: bool) -> list[str]:
@@ -34,13 +39,19 @@ def fail_lost_runs(instance: dg.DagsterInstance, *, launcher_is_gone: bool) -> l
     """
     lost = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNDER_WAY)):
-        of_command = run.tags.get(PROCESS_TAG)
+        process = _process(run)
         of_daemon = LAUNCHED_TAG in run.tags and run.status in LAUNCHED
-        is_lost = not _is_alive(of_command) if of_command else of_daemon and launcher_is_gone
+        is_lost = not _is_alive(process) if process else of_daemon and launcher_is_gone
         if is_lost:
             instance.report_run_failed(run, "Its process ended without a report: it was killed.")
             lost.append(run.run_id)
     return lost
+
+
+def _process(run: dg.DagsterRun) -> str | None:
+    """The process that the run itself noted; the tag of a retry that has not begun is of the run before it."""
+    identity, _, of_run = run.tags.get(PROCESS_TAG, "").partition("//")
+    return identity if identity and (of_run == run.run_id if of_run else run.parent_run_id is None) else None
 
 
 def _is_alive(identity: str) -> bool:

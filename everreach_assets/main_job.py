@@ -24,13 +24,14 @@ from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
 from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
-from everreach_assets.partitions import platforms
-from everreach_assets.reports import LABELS
+from everreach_assets.partitions import platforms, shards, weeks
+from everreach_assets.reports import LABELS, claim_line, claim_posts, labels_by_platform
 from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
 from resources import sources as source_rows
 from resources import strategies as strategy_rows
+from resources import strategy_history
 from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.embedder import Embedder
@@ -110,6 +111,8 @@ def run(
         _print_labels(console, database)
         _print_strategies(console, database)
         _print_similar(console, database, embedder, query, similar)
+        with steps.step("cloud, retention, spaces, week"):
+            _materialise_the_rest(definitions, instance)
     _print_times(console, steps)
     _print_next(console, settings)
 
@@ -152,6 +155,16 @@ def _build_strategies(definitions: dg.Definitions, instance: dg.DagsterInstance,
         )
 
 
+def _materialise_the_rest(definitions: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    """What no strategy rests on. It comes after the results: a cloud that is away does not keep them from anybody."""
+    for name in ("cloud_sync_job", "retention_job", "heal_embeddings_job"):
+        _materialise(definitions, instance, name)
+    keys = shards.get_partition_keys()
+    every_shard = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    _materialise(definitions, instance, "embedding_migration_job", tags=every_shard)
+    _materialise(definitions, instance, "weekly_changes_job", partition_key=weeks.get_last_partition_key())
+
+
 def _materialise(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
@@ -160,13 +173,14 @@ def _materialise(
     partition_key: str | None = None,
     asset_selection: Sequence[dg.AssetKey] | None = None,
     run_config: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     result = definitions.resolve_job_def(job_name).execute_in_process(
         instance=instance,
         partition_key=partition_key,
         asset_selection=asset_selection,
         run_config={**(run_config or {}), **QUIET},
-        tags=process_tag(),
+        tags={**process_tag(), **(tags or {})},
         raise_on_error=False,
     )
     if result.success:
@@ -241,24 +255,27 @@ def _print_labels(console: Console, database: Database) -> None:
     for label in LABELS:
         table.add_column(label.replace("_", " "), justify="right")
     with database.connection() as connection:
-        for platform, counts in outcome_rows.label_counts(connection).items():
-            table.add_row(platform, *(f"{counts.get(label, 0):,}" for label in LABELS))
+        labels = outcome_rows.label_counts(connection)
+    for platform, *counts in labels_by_platform(labels).itertuples():
+        table.add_row(platform, *(f"{count:,}" for count in counts))
     console.print(table)
 
 
 def _print_strategies(console: Console, database: Database) -> None:
-    console.print("\nStrategies (how a trait's posts do against the account's others, with interval)", style="bold")
+    console.print("\nStrategies (how the posts with a trait do against the others, with interval)", style="bold")
     with database.connection() as connection:
         platforms_with_posts = outcome_rows.platforms(connection)
         for platform in platforms_with_posts:
             stored = strategy_rows.strategy_in_force(connection, platform)
             if stored is None:
-                console.print(f"{platform}: none yet, no outcome could be used")
+                held = strategy_history.latest_held(connection, platform)
+                console.print(f"{platform}: {f'held, {held.reason}' if held else 'none yet, no outcome could be used'}")
                 continue
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
-            for claim in stored.claims[:CLAIMS_SHOWN]:
-                console.print(f"  {claim}\n      {claim.posts}")
-            if not stored.claims:
+            claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []
+            for claim in claims[:CLAIMS_SHOWN]:
+                console.print(f"  do {claim.direction}: {claim_line(claim)}\n      {claim_posts(claim)}")
+            if not claims:
                 console.print("  nothing stands out yet")
     if not platforms_with_posts:
         console.print("none yet: there are no posts")

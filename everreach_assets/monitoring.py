@@ -63,9 +63,8 @@ def run(settings: Settings, *, folder: Path = PROJECT_FOLDER / "prometheus") -> 
 
 def write_configuration(settings: Settings, folder: Path, data: Path) -> None:
     """Write what the two run on: the files of the folder with the ports and the token of these settings."""
-    service = settings.everreach_service_host
-    if service in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
-        service = LOOPBACK
+    host = settings.service_host_here
+    service = f"[{host}]" if ":" in host else host
     ports = {
         "127.0.0.1:9090": f"{service}:{settings.everreach_metrics_port}",
         "127.0.0.1:9093": f"{LOOPBACK}:{settings.alertmanager_port}",

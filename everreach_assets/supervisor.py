@@ -185,21 +185,24 @@ def _watch(
         for name, server in servers.items():
             if not is_alive(server):
                 return f"{name} ended by itself (its log is in {settings.home})"
-        if not is_announced and all(
-            answers_http(port, path)
-            for port, path in (
-                (settings.everreach_webserver_port, "/server_info"),
-                (settings.everreach_metrics_port, "/healthz"),
-            )
-        ):
+        if not is_announced and _is_ready(settings):
+            scheme = "https" if settings.tls_files else "http"
             click.echo(
                 f"\nReady: the Dagster UI is at {_url(settings)}\n"
-                f"       the metrics are at http://localhost:{settings.everreach_metrics_port}/metrics\n"
+                f"       the metrics are at {scheme}://localhost:{settings.everreach_metrics_port}/metrics\n"
                 "Sensors and schedules run. Record outcomes from another terminal, for example with\n"
                 "'everreach ingest outcomes FILE'; Ctrl-C here, or 'everreach down', stops everything.\n"
             )
             is_announced = True
     return None
+
+
+def _is_ready(settings: Settings) -> bool:
+    certificate, _ = settings.tls_files or (None, None)
+    host, port = settings.service_host_here, settings.everreach_metrics_port
+    return answers_http(settings.everreach_webserver_port, "/server_info") and answers_http(
+        port, "/healthz", host=host, certificate=certificate
+    )
 
 
 # Processes of ours

@@ -38,6 +38,7 @@ def child_environment(settings: Settings, addresses: Addresses) -> dict[str, str
     values = addresses.applied_to(settings).model_dump() | {
         "everreach_home": settings.home,
         "retention_policy_file": settings.policy_file,
+        "label_rules_file": settings.rules_file,
         "dagster_home": dagster_home(settings),
     }
     return {

@@ -1,4 +1,7 @@
-"""The circuit breakers of the providers: one row each, which all processes share.
+"""The circuit breakers of the providers, in rows that all processes share.
+
+Each provider has two. A query waits for less time than a batch, and many come at once: what they find too slow may
+serve a batch well, so their failures open a breaker of their own. While the provider's is open, queries rest as well.
 
 What belongs here: reading and writing the rows. What does not: when a breaker opens (`domain/circuit_breaker.py`).
 """
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from everreach_assets.domain.circuit_breaker import Breaker
 from resources.database import Connection, Database
 from resources.metric_records import Record, record
+from resources.providers.protocol import Purpose
 
 COLUMNS = "failures, opened_at, times_opened, probe_until"
 
@@ -17,7 +21,7 @@ COLUMNS = "failures, opened_at, times_opened, probe_until"
 class CircuitBreakers:
     """The breakers, by provider. The clock is the database's: processes on two machines must agree.
 
-    A request costs one read of one row, and a write only where something changes.
+    A request costs two reads of one row, and a write only where something changes.
 
     Args:
         backed_up: the providers that have a backup: where their breaker opens, work moves to another provider.
@@ -27,10 +31,13 @@ class CircuitBreakers:
         self._database = database
         self._backed_up = backed_up
 
-    def seconds_until_due(self, provider: str) -> float:
+    def seconds_until_due(self, provider: str, purpose: Purpose = "document") -> float:
         """0 where the provider may be asked or tried now, else the seconds until it may be tried."""
+        return max(self._seconds_until_due(each) for each in {provider, _row(provider, purpose)})
+
+    def _seconds_until_due(self, row: str) -> float:
         with self._database.connection() as connection:
-            breaker, now = _read(connection, provider)
+            breaker, now = _read(connection, row)
         if breaker.admits(now):
             return 0.0
         due_at = max(each for each in (breaker.retry_at, breaker.probe_until) if each is not None)
@@ -41,45 +48,54 @@ class CircuitBreakers:
             breaker, now = _read(connection, provider)
         return breaker.state(now) == "closed"
 
-    def admit(self, provider: str) -> bool:
+    def admit(self, provider: str, purpose: Purpose = "document") -> bool:
         """Whether the caller may ask the provider now. Of several who find it half-open, one may."""
+        if purpose == "query" and self._seconds_until_due(provider) > 0:
+            return False
+        row = _row(provider, purpose)
         with self._database.connection() as connection:
-            breaker, now = _read(connection, provider)
+            breaker, now = _read(connection, row)
         if breaker.state(now) == "closed":
             return True
-        with self._changing(provider) as (connection, breaker, now):
+        with self._changing(row) as (connection, breaker, now):
             is_admitted = breaker.admits(now)
             if is_admitted and breaker.state(now) == "half_open":
-                _write(connection, provider, breaker.probed(now))
+                _write(connection, row, breaker.probed(now))
         return is_admitted
 
-    def note_failure(self, provider: str, *, is_final: bool = False) -> None:
+    def note_failure(self, provider: str, purpose: Purpose = "document", *, is_final: bool = False) -> None:
         """Note an attempt without an answer (`Breaker.failed`)."""
-        with self._changing(provider) as (connection, breaker, now):
+        row = _row(provider, purpose)
+        with self._changing(row) as (connection, breaker, now):
             after = breaker.failed(now, is_final=is_final)
-            _write(connection, provider, after)
-            if after.times_opened > breaker.times_opened:
+            _write(connection, row, after)
+            if row == provider and after.times_opened > breaker.times_opened:
                 _record_opening(
                     connection, provider, is_failover=breaker.times_opened == 0 and provider in self._backed_up
                 )
 
     def note_success(self, provider: str) -> None:
-        """Note an answer; nothing is written where nothing was amiss."""
-        with self._database.connection() as connection:
-            breaker, _ = _read(connection, provider)
-        if breaker != Breaker():
-            with self._changing(provider) as (connection, breaker, _now):
-                _write(connection, provider, breaker.succeeded())
+        """Note an answer, to whomever: the provider is there. Nothing is written where nothing was amiss."""
+        for row in (provider, _row(provider, "query")):
+            with self._database.connection() as connection:
+                breaker, _ = _read(connection, row)
+            if breaker != Breaker():
+                with self._changing(row) as (connection, breaker, _now):
+                    _write(connection, row, breaker.succeeded())
 
     @contextlib.contextmanager
-    def _changing(self, provider: str) -> Iterator[tuple[Connection, Breaker, dt.datetime]]:
+    def _changing(self, row: str) -> Iterator[tuple[Connection, Breaker, dt.datetime]]:
         with self._database.transaction() as connection:
             connection.execute(
                 f"INSERT INTO embedding_breakers (provider, {COLUMNS}) VALUES (%s, 0, NULL, 0, NULL)"  # noqa: S608
                 " ON CONFLICT DO NOTHING",
-                (provider,),
+                (row,),
             )
-            yield connection, *_read(connection, provider, for_update=True)
+            yield connection, *_read(connection, row, for_update=True)
+
+
+def _row(provider: str, purpose: Purpose) -> str:
+    return f"{provider}/queries" if purpose == "query" else provider
 
 
 def _record_opening(connection: Connection, provider: str, *, is_failover: bool) -> None:

@@ -233,12 +233,12 @@ class PostgresCache:
             connection.execute(
                 """
                 INSERT INTO embedding_cache AS known (key, vector, tags)
-                SELECT key, vector, own_tags
+                SELECT key, vector, coalesce(own_tags, '{}')
                 FROM unnest(%(keys)b::bytea[], %(vectors)b::bytea[]) WITH ORDINALITY AS given (key, vector, number)
-                CROSS JOIN LATERAL (
-                    SELECT coalesce(array_agg(DISTINCT tag), '{}') AS own_tags
+                LEFT JOIN (
+                    SELECT owner, array_agg(DISTINCT tag) AS own_tags
                     FROM unnest(%(owners)b::integer[], %(tags)b::bytea[]) AS link (owner, tag)
-                    WHERE owner = number) AS links
+                    GROUP BY owner) AS links ON owner = number
                 WHERE NOT EXISTS (
                     SELECT FROM embedding_cache_erasures AS erased
                     WHERE erased.tag = ANY(own_tags) AND erased.erased_at > now() - interval '1 day')

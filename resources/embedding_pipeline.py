@@ -153,7 +153,10 @@ class _Share:
         provider = self.requests.provider
         missing = [each for each in self.keys if each not in self.vectors and each not in self.faults]
         tokens = {each: provider.count_tokens(each.text) for each in missing}
-        requests = list(batches(missing, tokens, provider.limits))
+        limits = provider.limits
+        if provider.space.provider != LOCAL:  # which works in this process: two requests at once are none faster
+            limits = limits.shared(len(missing), self.pipeline.concurrency)
+        requests = list(batches(missing, tokens, limits))
         # Where the provider failed before, one request tries for all.
         alone = 0 if not requests or self.requests.is_sure() else 1
         try:

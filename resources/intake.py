@@ -119,7 +119,7 @@ def ingest_file(
     if kind not in KINDS:
         raise InvalidInput(f"kind {kind!r} is not one of {', '.join(KINDS)}")
     start = time.monotonic()
-    mapper = RowMapper(kind, mapping, platform=platform)
+    mapper = RowMapper(kind, mapping, platform=platform, now=dt.datetime.now(dt.UTC))
     encoding, delimiter = mapper.mapping.encoding, mapper.mapping.delimiter
     with RowFile(path, encoding=encoding, delimiter=delimiter) as file, database.transaction() as connection:
         rows = _stage(connection, file, mapper, on_progress)

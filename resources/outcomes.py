@@ -1,8 +1,13 @@
 """Snapshots to label, and the history of labels. How a label is found does not belong here (`domain/outcomes.py`)."""
 
+import dataclasses
+import datetime as dt
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from psycopg import sql
 
 from everreach_assets.domain.outcomes import Classification, ObservedPost
 from resources.database import Connection
@@ -39,19 +44,11 @@ def platforms(connection: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def unlabelled(connection: Connection, classifier_version: str) -> dict[str, int]:
-    """Snapshots that no label took into account, by platform; all of them where the classifier has changed."""
+def unlabelled(connection: Connection) -> dict[str, int]:
+    """Snapshots that no label took into account, by platform."""
     return dict(
         connection.execute(
-            """
-            SELECT platform, count(*) FROM outcome_snapshots WHERE label_seq IS NULL GROUP BY platform
-            UNION ALL
-            SELECT platform, count(*) FROM outcome_labels
-            WHERE superseded_at IS NULL AND classifier_version <> %(version)s
-                AND platform NOT IN (SELECT platform FROM outcome_snapshots WHERE label_seq IS NULL)
-            GROUP BY platform ORDER BY platform
-            """,
-            {"version": classifier_version},
+            "SELECT platform, count(*) FROM outcome_snapshots WHERE label_seq IS NULL GROUP BY platform"
         ).fetchall()
     )
 
@@ -70,21 +67,27 @@ def unlabelled_snapshots(connection: Connection, platform: str) -> list[int]:
 
 
 def observed_posts(connection: Connection, platform: str) -> list[ObservedPost]:
-    """Every post of the platform with its latest snapshot: observed last, and of those recorded last."""
+    """Every post of the platform with its snapshots; of several of one time, the one recorded last."""
     rows = connection.execute(
         """
-        SELECT latest.post_id, posts.account, posts.post_type,
-               extract(epoch FROM coalesce(posts.published_at, posts.first_seen_at))::float8, latest.seq, latest.metrics
+        SELECT post_id, posts.account, posts.post_type,
+               extract(epoch FROM coalesce(posts.published_at, posts.first_seen_at))::float8, snapshots.seq,
+               snapshots.metrics, extract(epoch FROM snapshots.observed_at - posts.published_at)::float8, posts.niche
         FROM (
-            SELECT DISTINCT ON (post_id) post_id, seq, metrics FROM outcome_snapshots
-            WHERE platform = %(platform)s ORDER BY post_id, observed_at DESC, seq DESC
-        ) AS latest
-        JOIN actp_feedback_posts AS posts ON posts.platform = %(platform)s AND posts.post_id = latest.post_id
+            SELECT DISTINCT ON (post_id, observed_at) post_id, observed_at, seq, metrics FROM outcome_snapshots
+            WHERE platform = %(platform)s ORDER BY post_id, observed_at, seq DESC
+        ) AS snapshots
+        JOIN actp_feedback_posts AS posts USING (post_id)
+        WHERE posts.platform = %(platform)s ORDER BY post_id, snapshots.observed_at
         """,
         {"platform": platform},
         binary=True,
     )
-    return [ObservedPost(*row) for row in rows]
+    posts = []
+    for _, group in itertools.groupby(rows, key=lambda row: row[0]):
+        *before, latest = group
+        posts.append(dataclasses.replace(ObservedPost(*latest), earlier=tuple((row[6], row[5]) for row in before)))
+    return posts
 
 
 def write_labels(
@@ -96,30 +99,50 @@ def write_labels(
 ) -> LabelChanges:
     """Add what changed to the history of labels, and mark the snapshots as taken into account.
 
-    A post gets a new row where its label, its snapshot or the classifier is another one; the old row is superseded.
+    A post gets a new row where the verdict is another one (`_VERDICT`); the old row is superseded.
     """
-    superseded = _supersede(connection, _columns(platform, classifications, classifier_version))
-    changed = [each for each in classifications if each.post_id in superseded]
+    given = [*_COLUMNS, "classifier_version"]
+    connection.execute(
+        sql.SQL("CREATE TEMPORARY TABLE given ON COMMIT DROP AS SELECT {} FROM outcome_labels WITH NO DATA").format(
+            _names(given)
+        )
+    )
+    copy_into = sql.SQL("COPY given ({}) FROM STDIN").format(_names(given))
+    with connection.cursor() as cursor, cursor.copy(copy_into) as copy:
+        for each in classifications:
+            copy.write_row([*map(vars(each).__getitem__, _COLUMNS), classifier_version])
+    connection.execute("ANALYZE given")
+    # Not now(), which is when the transaction began: it may have waited since for the labels of another one.
+    (moment,) = connection.execute("SELECT clock_timestamp()").fetchall()[0]
+    values = {"platform": platform, "moment": moment}
+    changed = connection.execute(_SUPERSEDE.encode(), values).fetchall()
     # A second statement: within one, the new row and the superseded one would be current at the same time.
     connection.execute(
-        """
-        INSERT INTO outcome_labels (platform, post_id, snapshot_seq, label, reason, metric, value, score, multiple,
-                                    reference_posts, classifier_version)
-        SELECT %(platform)s, t.*, %(version)s FROM unnest(
-            %(post_ids)s::text[], %(seqs)s::bigint[], %(labels)s::text[], %(reasons)s::text[], %(metrics)s::text[],
-            %(values)s::float8[], %(scores)s::float8[], %(multiples)s::float8[], %(references)s::int[]) AS t
-        """,
-        _columns(platform, changed, classifier_version),
+        sql.SQL(
+            "INSERT INTO outcome_labels (platform, labelled_at, observed_at, {names})"
+            " SELECT {platform}, {moment}, snapshots.observed_at, {given} FROM given"
+            " JOIN outcome_snapshots AS snapshots ON snapshots.seq = given.snapshot_seq"
+            " WHERE given.post_id = ANY({post_ids}) ORDER BY given.post_id"
+        ).format(
+            names=_names(given),
+            given=sql.SQL(", ").join(sql.Identifier("given", name) for name in given),
+            platform=sql.Placeholder("platform"),
+            moment=sql.Placeholder("moment"),
+            post_ids=sql.Placeholder("post_ids"),
+        ),
+        values | {"post_ids": [post_id for post_id, _ in changed]},
     )
+    connection.execute("DROP TABLE given")
     connection.execute(
         """
-        UPDATE outcome_snapshots AS snapshots SET label_seq = labels.seq FROM outcome_labels AS labels
-        WHERE snapshots.seq = ANY(%(snapshots)s) AND labels.platform = %(platform)s
+        UPDATE outcome_snapshots AS snapshots SET label_seq = labels.seq
+        FROM unnest(%(snapshots)s::bigint[]) AS given (seq), outcome_labels AS labels
+        WHERE snapshots.seq = given.seq AND labels.platform = %(platform)s
             AND labels.post_id = snapshots.post_id AND labels.superseded_at IS NULL
         """,
         {"platform": platform, "snapshots": list(snapshots)},
     )
-    labels: Counter[str] = Counter(each.label for each in changed)
+    labels: Counter[str] = Counter(label for _, label in changed)
     record(
         connection,
         [
@@ -130,31 +153,73 @@ def write_labels(
     return LabelChanges(labels, len(classifications) - len(changed))
 
 
-def _supersede(connection: Connection, given: dict[str, object]) -> set[str]:
-    """End the current rows of the posts for which something else is given; answers these posts, new ones too."""
-    row = connection.execute(
+_COLUMNS = tuple(each.name for each in dataclasses.fields(Classification))
+"""A classification is a row of `outcome_labels`, field by field."""
+
+_VERDICT = ", ".join(
+    [
+        "{0}.label, {0}.snapshot_seq, {0}.checkpoint, {0}.is_final, {0}.is_borderline, {0}.classifier_version",
+        "round({0}.score::numeric, 2), round({0}.spread::numeric, 2)",
+    ]
+)
+"""What makes a new row. Score and spread count to two places: a hair's breadth is no other verdict."""
+
+_SUPERSEDE = f"""
+    WITH changed AS (
+        SELECT given.post_id, given.label FROM given
+        LEFT JOIN outcome_labels AS current
+            ON current.platform = %(platform)s AND current.post_id = given.post_id AND current.superseded_at IS NULL
+        WHERE ({_VERDICT.format("current")}) IS DISTINCT FROM ({_VERDICT.format("given")})
+    ), superseded AS (
+        UPDATE outcome_labels AS old SET superseded_at = %(moment)s FROM changed
+        WHERE old.platform = %(platform)s AND old.post_id = changed.post_id AND old.superseded_at IS NULL
+    )
+    SELECT post_id, label FROM changed
+"""  # noqa: S608
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One row of a post's label history. `observed_at` is valid time, the other two are transaction time."""
+
+    label: str
+    checkpoint: str | None
+    is_final: bool
+    confidence: float | None
+    is_borderline: bool
+    reason: str
+    classifier_version: str
+    observed_at: dt.datetime
+    labelled_at: dt.datetime
+    superseded_at: dt.datetime | None
+
+
+def label_history(
+    connection: Connection, platform: str, post_id: str, *, known_at: dt.datetime | None = None
+) -> list[LabelRow]:
+    """Every label that the post has had, as it was known then (None: now), oldest first."""
+    rows = connection.execute(
         """
-        WITH given AS (
-            SELECT * FROM unnest(
-                %(post_ids)s::text[], %(seqs)s::bigint[], %(labels)s::text[], %(reasons)s::text[], %(metrics)s::text[],
-                %(values)s::float8[], %(scores)s::float8[], %(multiples)s::float8[], %(references)s::int[])
-            AS t (post_id, snapshot_seq, label, reason, metric, value, score, multiple, reference_posts)
-        ), changed AS (
-            SELECT given.* FROM given
-            LEFT JOIN outcome_labels AS current
-                ON current.platform = %(platform)s AND current.post_id = given.post_id AND current.superseded_at IS NULL
-            WHERE (current.label, current.snapshot_seq, current.classifier_version)
-                IS DISTINCT FROM (given.label, given.snapshot_seq, %(version)s)
-        ), superseded AS (
-            UPDATE outcome_labels AS old SET superseded_at = now() FROM changed
-            WHERE old.platform = %(platform)s AND old.post_id = changed.post_id AND old.superseded_at IS NULL
-            RETURNING old.seq
-        )
-        SELECT array_agg(post_id), (SELECT count(*) FROM superseded) FROM changed
+        SELECT label, checkpoint, is_final, confidence, is_borderline, reason, classifier_version, observed_at,
+               labelled_at, CASE WHEN superseded_at <= %(known)s THEN superseded_at END
+        FROM outcome_labels
+        WHERE platform = %(platform)s AND post_id = %(post_id)s AND labelled_at <= %(known)s
+        ORDER BY seq
         """,
-        given,
-    ).fetchone()
-    return set(row[0] or ()) if row else set()
+        {"platform": platform, "post_id": post_id, "known": known_at or dt.datetime.max.replace(tzinfo=dt.UTC)},
+    )
+    return [LabelRow(*row) for row in rows]
+
+
+def label_at(history: Sequence[LabelRow], valid_at: dt.datetime | None = None) -> LabelRow | None:
+    """The row that holds for that time (None: the latest) by a history: of the last observation until then, the one
+    labelled last."""
+    valid = [row for row in history if valid_at is None or row.observed_at <= valid_at]
+    return max(reversed(valid), key=lambda row: (row.observed_at, row.labelled_at), default=None)
 
 
 FLOP_WINDOW_DAYS = 30
@@ -215,19 +280,3 @@ def posts_without_one_label(connection: Connection) -> int:
         """
     ).fetchone()
     return int(row[0]) if row else 0
-
-
-def _columns(platform: str, classifications: Sequence[Classification], version: str) -> dict[str, object]:
-    return {
-        "platform": platform,
-        "version": version,
-        "post_ids": [each.post_id for each in classifications],
-        "seqs": [each.snapshot_seq for each in classifications],
-        "labels": [each.label for each in classifications],
-        "reasons": [each.reason for each in classifications],
-        "metrics": [each.metric for each in classifications],
-        "values": [each.value for each in classifications],
-        "scores": [each.score for each in classifications],
-        "multiples": [each.multiple for each in classifications],
-        "references": [each.reference_posts for each in classifications],
-    }

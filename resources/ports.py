@@ -2,6 +2,8 @@
 
 import http.client
 import socket
+import ssl
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,9 +26,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers_http(port: int, path: str) -> bool:
-    """Whether a server on the loopback interface answers this path with 200 within two seconds."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
+def answers_http(port: int, path: str, *, host: str = LOOPBACK, certificate: Path | None = None) -> bool:
+    """Whether a server of this machine answers this path with 200 within two seconds.
+
+    Args:
+        host: an address of this machine.
+        certificate: of the server, where it speaks https: another one than this is no answer.
+    """
+    connection: http.client.HTTPConnection
+    try:
+        if certificate is None:
+            connection = http.client.HTTPConnection(host, port, timeout=2)
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=2, context=_trusting_only(certificate))
+    except OSError:  # the certificate is being replaced
+        return False
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK
@@ -34,3 +48,11 @@ def answers_http(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _trusting_only(certificate: Path) -> ssl.SSLContext:
+    """Trust in this certificate, whoever signed it and whatever name it is for: loopback has no name."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context

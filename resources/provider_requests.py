@@ -70,9 +70,9 @@ class ProviderRequests:
         """Whether the provider answered when it was last asked."""
         return self._breakers is None or self._breakers.is_closed(self.provider.space.provider)
 
-    def can_ask(self) -> bool:
+    def can_ask(self, purpose: Purpose = "document") -> bool:
         """Whether the provider is worth asking now: its breaker is closed, or it is time to see."""
-        return self._breakers is None or self._breakers.seconds_until_due(self.provider.space.provider) == 0
+        return self._breakers is None or self._breakers.seconds_until_due(self.provider.space.provider, purpose) == 0
 
     def vectors_of(
         self, inputs: Sequence[EmbeddingInput], purpose: Purpose, on_vectors: Callable[[Vectors], None]
@@ -169,37 +169,37 @@ class ProviderRequests:
             taken = min(max(time.monotonic() - started_at, 0.5), LONGEST_WAIT_SECONDS)
             seconds = error.seconds_asked_for or taken * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
             if seconds >= seconds_left():
-                self._note_failure(is_final=True)
+                self._note_failure(purpose, is_final=True)
                 return False
             if error.fault is not Fault.RATE_LIMITED:  # who says "later" is there
-                self._note_failure()
-            return False if self._is_backed_up and not self.can_ask() else seconds
+                self._note_failure(purpose)
+            return False if self._is_backed_up and not self.can_ask(purpose) else seconds
 
         found: Verified = []
         for attempt in stamina.retry_context(on=wait_seconds, attempts=None, timeout=None):
-            self._await_breaker(seconds_left)
+            self._await_breaker(purpose, seconds_left)
             with attempt:
                 found = self._attempt(inputs, purpose, max(0.001, min(self._timeout_seconds, seconds_left())))
         return found
 
-    def _await_breaker(self, seconds_left: Callable[[], float]) -> None:
+    def _await_breaker(self, purpose: Purpose, seconds_left: Callable[[], float]) -> None:
         """Return when the provider may be asked.
 
         Raises:
             Unavailable: not within the deadline; or not now, and there is a backup.
         """
         name = self.provider.space.provider
-        while self._breakers is not None and not self._breakers.admit(name):
-            seconds = max(0.05, self._breakers.seconds_until_due(name))
+        while self._breakers is not None and not self._breakers.admit(name, purpose):
+            seconds = max(0.05, self._breakers.seconds_until_due(name, purpose))
             if self._is_backed_up or seconds >= seconds_left():
                 raise Unavailable(
                     f"{self.provider.space}: it has failed again and again, and is tried again in {seconds:.0f} s"
                 )
             time.sleep(seconds)
 
-    def _note_failure(self, *, is_final: bool = False) -> None:
+    def _note_failure(self, purpose: Purpose, *, is_final: bool = False) -> None:
         if self._breakers is not None:
-            self._breakers.note_failure(self.provider.space.provider, is_final=is_final)
+            self._breakers.note_failure(self.provider.space.provider, purpose, is_final=is_final)
 
     def _attempt(self, inputs: Sequence[EmbeddingInput], purpose: Purpose, timeout_seconds: float) -> Verified:
         """One call, and the report of it: what an answer cost is owed also where the answer is of no use."""

@@ -175,8 +175,17 @@ class Settings(BaseSettings):
     pii_name_model: Path | None = Field(
         None, description="Folder of a spaCy pipeline that finds strangers' names; needs the extra `names`"
     )
+    strategy_wording_url: str | None = Field(
+        None, description="Address of a server with OpenAI's chat API that phrases claims; empty: nobody does"
+    )
+    strategy_wording_model: str | None = Field(None, description="Model that it is asked for")
+    strategy_wording_key: SecretStr | None = Field(None, description="Key that it asks for, if any")
+    strategy_wording_timeout_seconds: float = Field(30.0, gt=0, le=300, description="Limit of its call")
     grafana_url: str | None = Field(None, description="Address of a Grafana that dashboards are imported into")
     grafana_token: SecretStr | None = Field(None, description="Token of a service account there")
+    label_rules_file: Path | None = Field(
+        None, description="YAML file of what posts are judged by; empty: the table of docs/outcomes.md"
+    )
     retention_policy_file: Path | None = Field(
         None, description="YAML file of how long documents are kept; empty: everreach_assets/retention.yaml"
     )
@@ -212,6 +221,12 @@ class Settings(BaseSettings):
         return (certificate, key) if certificate and key else None
 
     @property
+    def service_host_here(self) -> str:
+        """The address at which this machine reaches the service."""
+        listened_on = self.everreach_service_host
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listened_on, listened_on)  # noqa: S104 - not listened on here
+
+    @property
     def alert_dispatch_url(self) -> str:
         """Where the relay hands over alert messages."""
         return self.dispatch_url.get_secret_value() if self.dispatch_url else "http://local-terminal:8080/dispatch"
@@ -220,6 +235,11 @@ class Settings(BaseSettings):
     def policy_file(self) -> Path | None:
         """The file of the retention policy, absolute as the home is; None: the one that the project ships."""
         return self.retention_policy_file and self.retention_policy_file.expanduser().resolve()
+
+    @property
+    def rules_file(self) -> Path | None:
+        """The file of the label rules, absolute as that of the policy is; None: nothing is changed."""
+        return self.label_rules_file and self.label_rules_file.expanduser().resolve()
 
     def database_url(self) -> str:
         """The address of the database, for a process that was told it.

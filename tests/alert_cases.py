@@ -325,6 +325,19 @@ def embedding() -> Iterator[Case]:
     )  # fmt: skip
     yield silent(slow, "no search", {"up": "1x30"}, at=25 * MINUTE)
 
+    waiting = "everreach_embedding_heal_pending_rows"
+    yield edge(
+        "EverReachEmbeddingsNotHealed", "a row that waits for two hours, and not one that was healed meanwhile",
+        {
+            f'{waiting}{{collection="content_embeddings"}}': "1x130",
+            f'{waiting}{{collection="outcome_embeddings"}}': "900x60 0 900x69",
+            f'{waiting}{{collection="lesson_embeddings"}}': "0x130",
+        },
+        [pair("collection=content_embeddings",
+              "content_embeddings: 1 vectors wait to be embedded in the space in force.")],
+        after=2 * HOUR,
+    )  # fmt: skip
+
     shrank = "EverReachVectorIndexShrank"
     yield edge(
         shrank, "more than a fifth less than within a day",

@@ -4,21 +4,35 @@ What does not belong here: what is asked of it (`tests/integration/test_api*.py`
 """
 
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
+from pydantic import SecretStr
 
 from everreach_assets.service.app import create_app
 from everreach_assets.service.server import listening, server_config
 from resources.database import Database
 from resources.settings import Settings
+from tests.conftest import program
 
 TOKEN = "token-of-the-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def settings_of(database_url: str) -> Settings:
+    """Of a service on that database, which takes the token of the tests and needs no index beside it."""
+    return Settings(
+        _env_file=None,
+        everreach_database_url=SecretStr(database_url),
+        everreach_api_tokens=SecretStr(TOKEN),
+        vector_backend="pgvector",
+    )
 
 
 class Api:
@@ -56,3 +70,16 @@ def served(settings: Settings) -> Iterator[Api]:
             api.client.close()
             server.should_exit = True
             thread.join()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost, signed by its own key."""
+    paths = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", paths[0], "-keyout", paths[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    paths[1].chmod(0o600)
+    return paths

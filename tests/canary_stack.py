@@ -89,6 +89,8 @@ class Stack:
             "OPENAI_API_KEY": "a-key",
             "OPENAI_BASE_URL": self.provider.base_url,
             "EMBEDDING_PROVIDER": "openai",
+            "STRATEGY_WORDING_URL": self.provider.base_url,
+            "STRATEGY_WORDING_MODEL": "a-model",
             "DISPATCH_URL": self.dispatch.url,
             "RETENTION_POLICY_FILE": str(self.policy),
             "NO_PROXY": "*",

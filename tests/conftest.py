@@ -149,7 +149,7 @@ def shared_data() -> Path:
 
 
 SKIPPED_IN_CI = {
-    "tests/integration/test_name_model.py": "the extra `names` is half a gigabyte (docs/privacy.md)",
+    "tests/names/test_name_model.py": "`make test-names` runs it",
     "tests/semantic/test_semantic_provider.py": "`make test-semantic` runs it",
 }
 """The files that may skip in CI, with the reason. Any other skip there fails the run: nobody reads of a skip."""

@@ -1,12 +1,14 @@
-"""A server on loopback that speaks OpenAI's `POST /v1/embeddings`, for the real client to talk to.
+"""A server on loopback that speaks OpenAI's `POST /v1/embeddings` and `/v1/chat/completions`, for the real client.
 
 It answers with vectors that follow from the text alone, unless the next answer is scripted: an error, silence, a reset
 connection, or vectors that are not what was asked for. It records every request.
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
+import json
 import socket
 import struct
 import threading
@@ -45,7 +47,7 @@ class Answer:
     Attributes:
         change: applied to the vectors before they are sent.
         body: sent instead of the vectors: JSON, or bytes as they are.
-        drop: `hang` never answers, `reset` breaks the connection.
+        drop: `hang` never answers, `drip` does so byte by byte and never ends, `reset` breaks the connection.
     """
 
     status: int = 200
@@ -74,7 +76,7 @@ class Received:
 
 class OpenAIServer:
     """The server. An answer comes from the rule, where it has one for the inputs; else from the script, in its order;
-    else it is the vectors, of the model asked for or of `answers_as`."""
+    else it is the vectors, of the model asked for or of `answers_as`, or what `phrase` says of the claims of a chat."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -85,6 +87,7 @@ class OpenAIServer:
         self.latency_seconds = 0.0
         self.answers_as: str | None = None
         self.rule: Callable[[list[str]], Answer | None] | None = None
+        self.phrase: Callable[[list[dict[str, Any]]], object] = lambda _: {}
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._server = local_server(functools.partial(_Handler, self))
@@ -97,7 +100,7 @@ class OpenAIServer:
 
     def inputs_of(self, body: dict[str, Any]) -> list[str]:
         """The texts of a request."""
-        return list(body["input"])
+        return [each["content"] for each in body["messages"]] if "messages" in body else list(body["input"])
 
     def receive(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         """Record a request, and choose its answer."""
@@ -116,6 +119,8 @@ class OpenAIServer:
 
     def payload(self, body: dict[str, Any], answer: Answer) -> object:
         """What the server answers where nothing is amiss."""
+        if "messages" in body:
+            return self._chat(body)
         width = body.get("dimensions") or self.width
         rows: Rows = [(number, vector_of(text, width)) for number, text in enumerate(body["input"])]
         if answer.change:
@@ -138,6 +143,12 @@ class OpenAIServer:
             ],
         }
 
+    def _chat(self, body: dict[str, Any]) -> object:
+        said = self.phrase(json.loads(body["messages"][-1]["content"]))
+        content = said if isinstance(said, str) else json.dumps(said)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+        return {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+
 
 class _Handler(JsonHandler):
     def __init__(self, owner: OpenAIServer, *arguments: Any) -> None:
@@ -156,6 +167,13 @@ class _Handler(JsonHandler):
         self.close_connection = True
         if how == "hang":
             self._owner.is_stopping.wait(HANG_SECONDS)
+        elif how == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the client leaves
+                while not self._owner.is_stopping.wait(0.05):
+                    self.wfile.write(b" ")
         else:  # closing with a linger of zero sends RST
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()

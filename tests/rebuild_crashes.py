@@ -42,7 +42,7 @@ def definitions() -> dg.Definitions:
 
     replace(classification, "classify_new_outcomes", "labelling")
     replace(embeddings, "embed_collection", "embedding")
-    replace(strategy_rows, "replace_strategy", "replacing")
+    replace(strategy_rows, "store_strategy", "replacing")
     replace(strategies, "rebuild_strategy", "replaced", is_after=True)  # committed, and Dagster does not know it
     return build_definitions()
 

@@ -66,8 +66,9 @@ prospect_embeddings = _embeddings(
 
 lesson_embeddings = _embeddings(
     LESSONS,
-    [("sources", "lessons")],
-    "One row is the vector of a lesson's scrubbed text. Key: lesson id.",
+    [("sources", "lessons"), ("feedback", "strategies")],
+    "One row is the vector of a lesson's scrubbed text, of those that people wrote and those that strategies taught. "
+    "Key: lesson id.",
 )
 
 

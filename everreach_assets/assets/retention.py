@@ -9,6 +9,7 @@ import dagster as dg
 from everreach_assets import retention as steps
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.domain.retention import PLANNER_VERSION
 from everreach_assets.freshness import DAILY
 from everreach_assets.reports import item_table, plan_table, receipt_table
 from everreach_assets.retention import PurgeReport, RetentionRules
@@ -34,6 +35,7 @@ class PurgeConfig(dg.Config):
     deps=[*(["vectors", name] for name in COLLECTIONS), ["feedback", "strategies"]],
     group_name="retention",
     owners=["team:everreach"],
+    code_version=PLANNER_VERSION,
     freshness_policy=DAILY,
     kinds={"python", "postgres"},
 )
@@ -66,6 +68,7 @@ def plans(
     deps=[["retention", "plans"]],
     group_name="retention",
     owners=["team:everreach"],
+    code_version=PLANNER_VERSION,
     freshness_policy=DAILY,
     kinds={"python", "postgres", "chroma"},
 )

@@ -9,6 +9,8 @@ from resources import sources as source_rows
 from resources.database import Database
 
 OWNERS = ["team:everreach"]
+OBSERVER_VERSION = "1"
+"""Raise it when the same rows may come to another data version."""
 
 SPECS = [
     dg.AssetSpec(
@@ -17,6 +19,7 @@ SPECS = [
         group_name="sources",
         owners=OWNERS,
         kinds={"postgres"},
+        code_version=OBSERVER_VERSION,
         metadata={"dagster/table_name": source_rows.TABLES[noun]},
     )
     for noun, description in {

@@ -4,6 +4,7 @@ import dagster as dg
 
 from everreach_assets import healing, migration
 from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.partitions import shards
 from everreach_assets.retries import retrying_when_unavailable
 from resources import spaces
@@ -19,6 +20,7 @@ VECTORS = [["vectors", name] for name in COLLECTIONS]
     deps=VECTORS,
     group_name="spaces",
     owners=["team:everreach"],
+    code_version=SCRUBBER_VERSION,
     kinds={"postgres", "chroma"},
     pool="embedder_api",
 )
@@ -50,6 +52,7 @@ def heal_embeddings(
     partitions_def=shards,
     group_name="spaces",
     owners=["team:everreach"],
+    code_version=SCRUBBER_VERSION,
     kinds={"postgres"},
     pool="embedder_api",
 )
@@ -60,19 +63,23 @@ def migration_shards(
 ) -> dg.MaterializeResult[None]:
     """One row is a vector of the space that a migration fills. A partition is a sixteenth of the ids, by their hash.
 
-    Where no migration is under way there is nothing to fill. 'everreach embedding switch' ends a migration.
+    A run takes one or a range of them. Where no migration is under way there is nothing to fill.
+    'everreach embedding switch' ends a migration.
     """
     with retrying_when_unavailable():
         with database.connection() as connection:
             names = spaces.migrating(connection)
         filled = [
-            migration.fill(name, database=database, embedder=embedder, shard=int(context.partition_key))
+            migration.fill(name, database=database, embedder=embedder, shard=int(shard))
+            for shard in context.partition_keys
             for name in names
         ]
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(each.filled for each in filled),
-            "remaining": sum(each.remaining for each in filled),
+            "remaining": sum(
+                {each.collection: each.remaining for each in filled}.values()
+            ),  # as the last shard left it
             "summary": "\n".join(str(each) for each in filled) or "no migration is under way",
         }
     )

@@ -4,7 +4,7 @@ import datetime as dt
 
 import dagster as dg
 
-from everreach_assets.domain.weekly_changes import message, week_name
+from everreach_assets.domain.weekly_changes import WEEK_VERSION, message, week_name
 from everreach_assets.freshness import WEEKLY
 from everreach_assets.partitions import weeks
 from everreach_assets.reports import week_table
@@ -24,6 +24,7 @@ from resources.database import Database
     partitions_def=weeks,
     group_name="feedback",
     owners=["team:everreach"],
+    code_version=WEEK_VERSION,
     kinds={"python", "postgres"},
     freshness_policy=WEEKLY,
 )

@@ -258,6 +258,7 @@ def _what_the_index_takes() -> list[Panel]:
             "Made by a backup during an outage, or left by a change of the model.",
             "short",
             Query(total("everreach_embedding_heal_pending_rows", "collection"), "{{collection}}"),
+            alerts=["EverReachEmbeddingsNotHealed"],
         ),
         graph(
             "Vectors by space",

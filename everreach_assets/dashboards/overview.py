@@ -119,6 +119,13 @@ def _business() -> list[Panel]:
             maximum=1,
             alerts=["ContentFlopRateHigh"],
         ),
+        graph(
+            "Reach against the year before",
+            "The last 90 days as a multiple of each account's frozen anchor, the median over its platform's accounts. "
+            "Labels follow a slow decline and hide it; this does not.",
+            "short",
+            Query(series("everreach_reach_vs_anchor_ratio"), "{{platform}}"),
+        ),
         bars(
             "Direct messages (24h)",
             "Messages sent in the 24 hours before.",

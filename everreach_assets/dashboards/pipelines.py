@@ -208,6 +208,12 @@ def _feedback() -> list[Panel]:
             "short",
             Query(events("everreach_strategy_rebuilds_total", DAY, "platform", "result"), "{{platform}} {{result}}"),
         ),
+        bars(
+            "Claims phrased (24h)",
+            "Claims that a language model was to phrase in the 24 hours before, by what came of it.",
+            "short",
+            Query(events("everreach_strategy_wordings_total", DAY, "result"), "{{result}}"),
+        ),
     ]
 
 

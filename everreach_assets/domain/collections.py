@@ -20,6 +20,7 @@ class Sink(enum.StrEnum):
 
     EMBEDDING_PROVIDER = "embedding_provider"
     CLOUD = "cloud"
+    LANGUAGE_MODEL = "language_model"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Collection:
 
 EVERYWHERE = frozenset({Sink.EMBEDDING_PROVIDER, Sink.CLOUD})
 CONTENT = Collection("content_embeddings", EVERYWHERE)
-OUTCOMES = Collection("outcome_embeddings", EVERYWHERE)
+OUTCOMES = Collection("outcome_embeddings", EVERYWHERE | {Sink.LANGUAGE_MODEL})
+"""A language model sees the claims that outcomes support, never a row (`resources/wording.py`)."""
 LESSONS = Collection("lesson_embeddings", EVERYWHERE)
 PROSPECTS = Collection("prospect_embeddings")
 

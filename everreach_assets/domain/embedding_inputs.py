@@ -4,6 +4,7 @@ What belongs here: texts and numbers of tokens. What does not: how a tokenizer c
 (`resources/providers/`).
 """
 
+import dataclasses
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ CountTokens = Callable[[str], int]
 
 _SEAL = object()
 _LINE_END = re.compile(r"\r\n?")
+FEWEST_SHARED = 256
+"""Texts of a request that is smaller than it might be so that others are under way with it: a call counts by the quota,
+however small it is."""
+
 _WORDS_APART = 200
 """Characters around the middle in which a split looks for a blank to cut at."""
 
@@ -51,6 +56,11 @@ class Limits:
     inputs: int
     input_tokens: int
     request_tokens: int
+
+    def shared(self, inputs: int, at_once: int) -> "Limits":
+        """Those with which so many inputs become `at_once` requests, unless these would be very small."""
+        share = max(FEWEST_SHARED, -(-inputs // at_once))
+        return dataclasses.replace(self, inputs=min(self.inputs, share))
 
 
 def normalised(text: ScrubbedText) -> EmbeddingInput | None:

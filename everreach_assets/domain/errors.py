@@ -2,7 +2,8 @@
 
     EverReachError
     ├── InvalidInput          the caller's data or settings are wrong: fix them, a retry will not help
-    │   └── InvalidVector     wrong width, NaN, infinite or zero
+    │   ├── InvalidVector     wrong width, NaN, infinite or zero
+    │   └── NotFound          what is asked for is not there
     ├── Refused               a rule of the project forbids it (egress, unsafe versions)
     ├── QuotaExhausted        the day's calls of a provider are used up: no failure, the rest waits for the next day
     └── Unavailable           a server or provider did not answer: safe to try again, nothing was lost
@@ -23,6 +24,10 @@ class InvalidInput(EverReachError, ValueError):
 
 class InvalidVector(InvalidInput):
     """A vector of the wrong width, or with NaN, infinite or only zero components."""
+
+
+class NotFound(InvalidInput):
+    """What is asked for is not there."""
 
 
 class Refused(EverReachError):

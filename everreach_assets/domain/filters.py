@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.vectors import MetadataValue, check_metadata
+from everreach_assets.domain.vectors import MetadataValue, check_metadata, shown_key
 
 MAX_DEPTH = 8
 MAX_COMPARISONS = 64
@@ -50,7 +50,7 @@ def parse_filter(where: Mapping[str, object] | None) -> Filter | None:
     """The filter that a `where` states; None for no filter (None or an empty dict).
 
     Raises:
-        InvalidInput: outside the grammar; the message names the key or operator.
+        InvalidInput: outside the grammar; the message names the key or operator, if it looks like one.
     """
     if where is None or where == {}:
         return None
@@ -70,7 +70,7 @@ def _parse(where: object, depth: int) -> Filter:
         if key in ("$and", "$or"):
             members.append(_parse_group(key, value, depth))
         elif isinstance(key, str) and key.startswith("$"):
-            raise InvalidInput(f"where: unknown operator {key!r}; between filters stand $and and $or")
+            raise InvalidInput(f"where: unknown operator{shown_key(key)}; between filters stand $and and $or")
         else:
             members.extend(_parse_key(key, value))
     return _join("$and", members)
@@ -86,14 +86,14 @@ def _parse_key(key: str, value: object) -> list[Filter]:
     if not isinstance(value, Mapping):
         return [_comparison(key, "$eq", value)]
     if not value:
-        raise InvalidInput(f"where: {key!r} names no operator; one of {', '.join(OPERATORS)}")
+        raise InvalidInput(f"where{shown_key(key)} names no operator; one of {', '.join(OPERATORS)}")
     return [_comparison(key, operator, operand) for operator, operand in value.items()]
 
 
 def _comparison(key: str, operator: object, operand: object) -> Comparison:
-    what = f"where {key!r}"
+    what = f"where{shown_key(key)}"
     if operator not in OPERATORS:
-        raise InvalidInput(f"{what}: unknown operator {operator!r}; one of {', '.join(OPERATORS)}")
+        raise InvalidInput(f"{what}: unknown operator{shown_key(operator)}; one of {', '.join(OPERATORS)}")
     operator = cast("Operator", operator)
     if operator in SETS:
         return Comparison(key, operator, _values(key, operand, what))

@@ -20,8 +20,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 
 from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.lessons import LEARNED
 from everreach_assets.domain.metrics import ALIASES, METRICS, normalise_metrics
-from everreach_assets.domain.posts import TAGS, check_platform, check_post_id, tag_fault
+from everreach_assets.domain.posts import TAGS, check_observed, check_platform, check_post_id, tag_fault
 from everreach_assets.domain.scrubbing import Scrubber
 
 Kind = Literal["posts", "outcomes", "prospects", "lessons"]
@@ -222,13 +223,17 @@ class RowMapper:
         kind: what a row is.
         mapping: the mapping file's content; None when columns are named after fields and metrics.
         platform: the platform of rows that do not state one.
+        now: a row that was observed later is refused; None: none is.
 
     Raises:
         InvalidInput: the mapping names a field that the kind lacks, or states another platform.
     """
 
-    def __init__(self, kind: Kind, mapping: FileMapping | None, *, platform: str | None = None) -> None:
+    def __init__(
+        self, kind: Kind, mapping: FileMapping | None, *, platform: str | None = None, now: datetime | None = None
+    ) -> None:
         self.kind = kind
+        self._now = now
         self.mapping = mapping or FileMapping()
         # What the mapping leaves out goes by name: columns after fields, metrics after metrics.
         self._goes_by_name = not self.mapping.columns
@@ -311,6 +316,9 @@ class RowMapper:
         for field, rule in self._columns.items():
             fields[field] = self._field(field, rule, row)
         self._check_keys(fields)
+        observed_at = fields.get("observed_at")
+        if self._now is not None and isinstance(observed_at, datetime):
+            check_observed("observed_at", observed_at, self._now)
         metrics, reason = normalise_metrics(self._stated_metrics(row))
         if reason is not None:
             raise InvalidInput(reason)
@@ -363,6 +371,8 @@ class RowMapper:
             if not fields.get(id_field):
                 raise InvalidInput(f"{id_field} is empty")
             check_doc_id(str(fields[id_field]))
+            if self.kind == "lessons" and str(fields[id_field]).startswith(LEARNED):
+                raise InvalidInput(f"lesson_id begins with {LEARNED!r}: strategies give such ids, choose another one")
         else:
             check_post_id(fields.get("post_id"))
         if "platform" not in FIELDS[self.kind]:

@@ -58,7 +58,8 @@ VALUE_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "fallback_reason": ("index_short", "query_not_embedded"),
         "document_outcome": ("embedded", "unchanged", "not_embedded", "deleted"),
         "intake_kind": ("posts", "outcomes", "prospects", "lessons", "api"),
-        "rebuild_result": ("rebuilt", "unchanged"),
+        "rebuild_result": ("rebuilt", "held", "unchanged"),
+        "wording_result": ("kept", "dropped", "failed"),
         "sync_result": ("pushed", "updated", "deleted", "conflict", "failed"),
         "sync_block": ("local_only", "metadata"),
         "redaction": ("email", "phone", "name"),
@@ -158,6 +159,8 @@ METRICS: tuple[Metric, ...] = (
            26 * HOURS, platform="platform", niche="niche"),
     _gauge("everreach_flop_window_posts", "Labelled posts of the last 30 days: what everreach_flop_rate is a share of.",
            "recorded", 26 * HOURS, platform="platform", niche="niche"),
+    _gauge("everreach_reach_vs_anchor_ratio", "Settled posts of the last 90 days as a multiple of their account's "
+           "frozen year before: the median over a platform's accounts.", "recorded", 26 * HOURS, platform="platform"),
     _counter("everreach_posts_classified_total", "Labels given to posts; a post whose label changes counts again.",
              platform="platform", classification="label"),
     _gauge("everreach_outcomes_since_rebuild", "Posts with outcomes that no strategy took into account yet.",
@@ -168,6 +171,8 @@ METRICS: tuple[Metric, ...] = (
            "database", platform="platform"),
     _counter("everreach_strategy_rebuilds_total", "Rebuilds of strategies, by what came of them.",
              platform="platform", result="rebuild_result"),
+    _counter("everreach_strategy_wordings_total", "Claims that a language model was to phrase, by what came of it.",
+             result="wording_result"),
     _gauge("everreach_strategy_last_rebuild_timestamp_seconds", "When the strategy in force was made.", "database",
            platform="platform"),
     # Intake

@@ -97,28 +97,37 @@ def find_handles(view: str) -> list[Span]:
 _NOBODY = frozenset(
     re.findall(
         r"\w+",
-        "a again all america and any anyone are at baby back beautiful both boys bro bros brother brothers buddy"
-        " chat class colleague colleagues community customer customers dad day dear doctor dude dudes e earth"
-        " everybody everyone executive facebook fam family fans folks followers for friend friends from gang"
-        " gentlemen girl girls god good gorgeous guys handsome here hey hi hon honey hr i if imgur in instagram"
-        " internet is it its kids kitty ladies lads linkedin lord love lovelies lovely luck ma madam man management"
-        " mate mates men mods mom moon morning mum my nation neighbor night no not of officer on our parents peeps"
-        " people pinterest please reader readers reddit santa sir sirs sis sister sisters sleepy snapchat so staff"
-        " stranger strangers students subreddit subscribers sunshine support sweetie team that the there these this"
-        " tiktok to tumblr tweeps twitch twitter universe us viewers we weekend what women world yes you your yours"
-        " youtube",
+        "a africa again all alot amazon america and any anyone apple applicant applicants are at auntie australia"
+        " babe babes baby back beautiful bestie besties boss boston both boys bro bros brother brothers bud buddy"
+        " california canada candidate champ chat chicago chief class client clients colleague colleagues comcast"
+        " community cousin customer customers dad darling day dear december diary doctor donor dude dudes e earth"
+        " editor employee employees england europe everybody everyone everything executive facebook fam family"
+        " fans february fitit folks followers folx for friday friend friends from gang gentlemen germany girl"
+        " girls god good google gorgeous grandma grandpa guest guests guys handsome here hey hi hon honey hr i if"
+        " imgur in instagram internet investor is it its january july kids kitty ladies lads linkedin listen"
+        " look lord lot love lovelies lovely luck ma madam man management march mate mates member members men"
+        " microsoft mods mom monday moon morning mum my nation neighbor neighbors neighbour neighbours netflix new"
+        " night nintendo no not november october of officer ok okay on our pal pals parent parents participant"
+        " partner partners patient paypal peeps people pinterest playstation please reader readers recruiter"
+        " reddit resident samsung santa saturday seattle september sir sirs sis sister sisters sleepy snapchat so"
+        " sony sorry spotify spring staff starbucks steam stranger strangers student students subreddit subscriber"
+        " subscribers sunday sunshine support supporter sweetie team texas that the there these this though"
+        " thursday tiktok to toronto tuesday tumblr tweeps twitch twitter uncle universe us user verizon viewers"
+        " wait walmart we wednesday weekend well what wikipedia winter women world xbox yall yeah year yep yes yo"
+        " you your yours youtube",
     )
 )
 """Words that follow a greeting or a closing and name nobody."""
 
-_MANY_PEOPLE = re.compile(r"\w{3,}(?:ers|ors|ists|ians)", re.I)
-"""Redditors, gamers, photographers; shorter ones (Anders) are names."""
+_MANY_PEOPLE = re.compile(r"\w{4,}(?:ers|eurs|ors|ists|ians)|\w{2,}(?:dd|tt)it", re.I)
+"""Redditors, gamers, photographers; shorter ones (Anders) are names. And communities that call themselves Fittit."""
 
 _GREETING = re.compile(
     r"(?:^|(?<=[.!?>\"])[ \t]|\n)[ \t>\"]{0,4}"
     r"(?:hi|hiya|hello|hey|dear|good (?:morning|afternoon|evening)"
     r"|thanks|thank you|hola|bonjour|hallo|ciao)"
-    r"(?: (?:mr|mrs|ms|miss|dr|prof)\b\.?)?,? {1,2}"
+    r"(?: (?:mr|mrs|ms|miss|dr|prof|doctor|professor|president|officer|chief|coach|uncle|aunt|auntie|grandma|grandpa"
+    r"|cousin|brother|sister|darling)\b\.?)?,? {1,2}"
     r"(?P<name>[^\W\d_][\w'\u2019-]{0,30}(?: [^\W\d_][\w'\u2019.-]{0,30}){0,2}?)"
     r"(?=[ \t]?(?:[,!:]|$|\r?\n))",
     re.I,
@@ -153,6 +162,8 @@ def _cued(view: str, pattern: re.Pattern[str]) -> Iterator[Span]:
         named = [word for word in _leading_capitals(words) if not _is_nobody(word)]
         if pattern is _INTRODUCTION:
             named = named or ([words[0]] if words[0].lower() not in _NOBODY else [])
+        elif pattern is _GREETING and _is_salutation_of_one(view, match):
+            named = words
         elif len(named) < len(words):
             continue
         if named and words[: len(named)] == named:
@@ -160,8 +171,15 @@ def _cued(view: str, pattern: re.Pattern[str]) -> Iterator[Span]:
             yield start, start + len(" ".join(named))
 
 
+def _is_salutation_of_one(view: str, match: re.Match[str]) -> bool:
+    """Whether it is a line's "hi anna," with one word in lower case that is no word for anybody else."""
+    name = match["name"]
+    is_at_a_line = match.start() == 0 or view[match.start() - 1 : match.start() + 1].count("\n") > 0
+    return is_at_a_line and name.isalpha() and view[match.end() : match.end() + 1] == "," and not _is_nobody(name)
+
+
 def _is_nobody(word: str) -> bool:
-    return word.rstrip(".").lower() in _NOBODY or (len(word) > 6 and _MANY_PEOPLE.fullmatch(word) is not None)
+    return word.rstrip(".").lower() in _NOBODY or _MANY_PEOPLE.fullmatch(word) is not None
 
 
 def _leading_capitals(words: list[str]) -> Iterator[str]:

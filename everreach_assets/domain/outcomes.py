@@ -1,53 +1,59 @@
 """How a post did: its label, from its latest snapshot against the posts that its account published before it.
 
-The first, simple form. A post's metric is compared in log space with up to 100 earlier posts of the last 180 days, of
-the same account and type where there are ten, else of the account, else (twenty) of the platform:
+A post's metric is compared in log space with earlier posts as they were at the same age (`label_references.py`):
 
-    y = ln(1 + metric)      z = (y - median) / max(1.4826 * MAD, 0.25)      multiple = metric / (e^median - 1)
+    y = ln(1 + metric)      z = (y - centre) / spread      multiple = metric / max(e^centre - 1, 1)
 
 A label needs both, a z and a multiple: fixed multiples alone call 3 % or 23 % of an account's posts viral, by nothing
 but its spread (docs/outcomes.md). Only earlier posts count, so posts that come later change no label.
-What does not belong here: where snapshots come from and where labels go (`resources/outcomes.py`).
+What does not belong here: where snapshots come from and where labels go (`resources/outcomes.py`), which metric
+(`label_rules.py`), which accounts are looked at again (`label_changes.py`).
 """
 
 import bisect
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
-CLASSIFIER_VERSION = "1"
+from everreach_assets.domain.label_anchors import Anchors, quarter_of
+from everreach_assets.domain.label_confidence import Floats, resampled
+from everreach_assets.domain.label_references import (
+    MINIMUM_OF_ACCOUNT,
+    MINIMUM_OF_PARENT,
+    SMALLEST_SPREAD,
+    Place,
+    Reference,
+    References,
+)
+from everreach_assets.domain.label_rules import PlatformRules
+
+__all__ = ["CLASSIFIER_VERSION", "LABELS", "SMALLEST_SPREAD", "Classification", "Label", "ObservedPost", "classify"]
+
+CLASSIFIER_VERSION = "2"
 
 Label = Literal["viral", "hit", "average", "underperform", "flop", "insufficient_data"]
+LABELS: tuple[Label, ...] = get_args(Label)
 
-REACH_METRICS = ("views", "impressions", "reach", "plays")
-"""The first of them that a post reports is what it is judged by: they count people, not their reactions."""
+BORDERLINE = 0.7
+"""A label that fewer resamples share is borderline."""
 
-INTERACTION_WEIGHTS = {"likes": 1, "score": 1, "reactions": 1, "comments": 2, "shares": 3, "saves": 3, "clicks": 1}
-"""Where no reach is reported: what costs a person more counts more. `reactions` hold the likes and replace them."""
-
-INTERACTIONS = "interactions"
-VIRAL_FLOOR = {INTERACTIONS: 50.0} | dict.fromkeys(REACH_METRICS, 1_000.0)
-"""A tiny account's best day is no viral post."""
-
-REFERENCE_POSTS = 100
-REFERENCE_SECONDS = 180 * 86_400
-MINIMUM_OF_ACCOUNT = 10
-"""The median of ten posts has a one-sigma error of about 49 % at sigma 1: fewer say too little."""
-MINIMUM_OF_PLATFORM = 20
-SMALLEST_SPREAD = 0.25
-"""In log space: below it, a steady account's every tenth like would be an event."""
+LARGEST_CORRECTION = 0.1
+NET_METRICS = frozenset({"score", "followers"})
+"""What may fall: votes against are taken off, followers leave."""
 
 
 @dataclass(frozen=True)
 class ObservedPost:
-    """A post with its latest snapshot.
+    """A post with its latest snapshot, and those before it.
 
     Attributes:
         at: when it was published, in seconds since 1970; when it was first seen where that is unknown.
         metrics: known counts by canonical name; an unknown count is a missing key.
+        age_seconds: of the post at that snapshot; None where its publication is unknown.
+        earlier: age and counts of the snapshots before, oldest first; of several of one time, the one recorded last.
     """
 
     post_id: str
@@ -56,6 +62,9 @@ class ObservedPost:
     at: float
     snapshot_seq: int
     metrics: Mapping[str, float]
+    age_seconds: float | None = None
+    niche: str = ""
+    earlier: tuple[tuple[float | None, Mapping[str, float]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,17 @@ class Classification:
 
     Attributes:
         metric: what was compared, `value` of it; None where the post reports nothing usable.
+        checkpoint: the age at which it was compared; None where it was too young.
+        is_final: whether its counts are taken as settled.
+        same_age: whether the reference was observed at the same checkpoint; if not, at later ones.
+        level: the narrowest level with enough posts: type, account, niche or platform.
+        reference_posts: how many posts there are of it.
         score: robust z in log space; None without a reference.
-        multiple: of the reference's median.
-        reference_posts: how many posts it was compared with.
+        multiple: of the reference's typical post.
+        spread: of the reference, in log space: score * spread is the distance from the centre.
+        percentile: mid-rank among the posts of the level, 0 to 1.
+        confidence: share of resamples of the reference that give the same label; below 0.7 it `is_borderline`.
+        anchor_multiple: of the account's typical post of a year ago; None where there is none.
     """
 
     post_id: str
@@ -75,114 +92,218 @@ class Classification:
     reason: str
     metric: str | None = None
     value: float | None = None
+    checkpoint: str | None = None
+    is_final: bool = False
+    same_age: bool = False
+    level: str | None = None
+    reference_posts: int = 0
     score: float | None = None
     multiple: float | None = None
-    reference_posts: int = 0
+    spread: float | None = None
+    percentile: float | None = None
+    confidence: float | None = None
+    is_borderline: bool = False
+    anchor_multiple: float | None = None
 
 
-def primary_metric(metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """What a post is judged by, and how much of it there is; None where it reports nothing usable."""
-    for name in REACH_METRICS:
-        if name in metrics:
-            return name, float(metrics[name])
-    weights = {name: weight for name, weight in INTERACTION_WEIGHTS.items() if name in metrics}
-    if "reactions" in weights:
-        weights.pop("likes", None)
-    if not weights:
-        return None
-    return INTERACTIONS, float(sum(weight * metrics[name] for name, weight in weights.items()))
+@dataclass(frozen=True)
+class Observation:
+    """What a snapshot says by a platform's rules; without a value it says `fault` instead."""
+
+    slot: int | None = None
+    metric: str | None = None
+    value: float | None = None
+    fault: str = ""
 
 
-def classify(posts: Iterable[ObservedPost]) -> list[Classification]:
-    """Label the posts of one platform; the same posts give the same labels, in any order."""
-    histories: dict[tuple[str, ...], _History] = {}
-    labelled = []
-    for post in sorted(posts, key=lambda each: (each.at, each.post_id)):
-        primary = primary_metric(post.metrics)
-        if primary is None:
-            labelled.append(
-                Classification(post.post_id, post.snapshot_seq, "insufficient_data", "no usable metric is known")
-            )
-            continue
-        metric, value = primary
-        levels = (
-            (f"earlier {post.post_type or 'untyped'} posts of the account", (metric, post.account, post.post_type)),
-            ("earlier posts of the account", (metric, post.account)),
-            ("earlier posts of the platform", (metric,)),
+@dataclass(frozen=True)
+class JudgedPost:
+    """A post with what its snapshots say: the latest of all, and the latest at each checkpoint."""
+
+    post: ObservedPost
+    latest: Observation
+    by_slot: tuple[tuple[int, str, float], ...]
+
+    @property
+    def place(self) -> Place:
+        return Place(self.post.account, self.post.post_type, self.post.niche, self.post.at)
+
+
+def observe(post: ObservedPost, rules: PlatformRules) -> JudgedPost:
+    """Read a post's snapshots by the rules.
+
+    A count that has fallen by more than a tenth, and by more than ten, is unknown, because either of the two is wrong:
+    what shrinks by less was corrected by the platform (likes withdrawn, views of robots).
+    """
+    highest: dict[str, float] = {}
+    by_slot: dict[int, tuple[int, str, float]] = {}
+    latest = Observation()
+    for age, metrics in (*post.earlier, (post.age_seconds, post.metrics)):
+        counts = rules.known(metrics)
+        fallen = _fallen(counts, highest)
+        highest |= {name: max(count, highest.get(name, 0.0)) for name, count in counts.items()}
+        latest = _observation(counts, fallen, age, rules)
+        if latest.slot is not None and latest.metric is not None and latest.value is not None:
+            by_slot[latest.slot] = (latest.slot, latest.metric, math.log1p(latest.value))
+    return JudgedPost(post, latest, tuple(by_slot.values()))
+
+
+def _fallen(counts: Mapping[str, float], highest: Mapping[str, float]) -> set[str]:
+    losses = {name: highest[name] - count for name, count in counts.items() if name in highest}
+    return {
+        name
+        for name, loss in losses.items()
+        if loss > max(10, LARGEST_CORRECTION * highest[name]) and name not in NET_METRICS
+    }
+
+
+def _observation(counts: Mapping[str, float], fallen: set[str], age: float | None, rules: PlatformRules) -> Observation:
+    slot = rules.slot(age)
+    primary = rules.primary(counts)
+    if primary is None:
+        return Observation(slot, fault="no usable metric is known")
+    metric, value, parts = primary
+    if wrong := sorted(fallen.intersection(parts)):
+        return Observation(
+            slot,
+            metric,
+            fault=f"{', '.join(wrong)} fell since an earlier observation, so one of the two is wrong: record the right"
+            " count with the time of the wrong one",
         )
-        labelled.append(_judge(post, metric, value, histories, levels))
-        for _, key in levels:
-            histories.setdefault(key, _History()).append(post.at, math.log1p(value))
+    if slot is None:
+        before = age is not None and age < 0
+        return Observation(
+            None, metric, fault="observed before it was published" if before else "observed within an hour: too young"
+        )
+    return Observation(slot, metric, value)
+
+
+def classify(posts: Iterable[ObservedPost], rules: PlatformRules | None = None) -> list[Classification]:
+    """Label the posts of one platform; the same posts give the same labels, in any order."""
+    rules = rules or PlatformRules()
+    references = References()
+    labelled = []
+    for judged in in_order(posts, rules):
+        labelled.append(judge(judged, reference_of(judged, references), rules))
+        remember(judged, references)
     return labelled
 
 
-@dataclass
-class _History:
-    """Times and logged metrics of the posts of one level, oldest first."""
-
-    times: list[float] = field(default_factory=list)
-    logs: list[float] = field(default_factory=list)
-
-    def append(self, at: float, log: float) -> None:
-        self.times.append(at)
-        self.logs.append(log)
-
-    def before(self, at: float) -> list[float]:
-        first = max(bisect.bisect_left(self.times, at - REFERENCE_SECONDS), len(self.times) - REFERENCE_POSTS)
-        return self.logs[first:]
+def in_order(posts: Iterable[ObservedPost], rules: PlatformRules) -> list[JudgedPost]:
+    """The posts by their publication, each with what its snapshots say."""
+    return [observe(post, rules) for post in sorted(posts, key=lambda each: (each.at, each.post_id))]
 
 
-def _judge(
-    post: ObservedPost,
-    metric: str,
-    value: float,
-    histories: Mapping[tuple[str, ...], _History],
-    levels: Iterable[tuple[str, tuple[str, ...]]],
+def reference_of(judged: JudgedPost, references: References) -> Reference | None:
+    """What the post is compared with; None where there is nothing to compare, or too little to compare with."""
+    latest = judged.latest
+    if latest.value is None or latest.slot is None or latest.metric is None:
+        return None
+    return references.of(judged.place, latest.metric, latest.slot)
+
+
+def remember(judged: JudgedPost, references: References) -> None:
+    """Let the post count for those that were published after it, unless its latest observation says nothing."""
+    latest = judged.latest
+    if latest.value is not None and latest.slot is not None and latest.metric is not None:
+        references.add(judged.place, (latest.slot, latest.metric, math.log1p(latest.value)), judged.by_slot)
+
+
+def judge(
+    judged: JudgedPost, reference: Reference | None, rules: PlatformRules, anchors: Anchors | None = None
 ) -> Classification:
-    for name, key in levels:
-        minimum = MINIMUM_OF_PLATFORM if key == (metric,) else MINIMUM_OF_ACCOUNT
-        history = histories.get(key)
-        reference = history.before(post.at) if history else []
-        if len(reference) >= minimum:
-            return _compare(post, metric, value, np.array(reference), name)
-    return Classification(
+    """The post's label against that reference."""
+    post, latest = judged.post, judged.latest
+    checkpoint = None if latest.slot is None else rules.checkpoints[latest.slot]
+    is_final = checkpoint == rules.final_at
+    if latest.value is None or latest.metric is None:
+        return Classification(
+            post.post_id,
+            post.snapshot_seq,
+            "insufficient_data",
+            latest.fault,
+            latest.metric,
+            None,
+            checkpoint,
+            is_final,
+        )
+    metric, value = latest.metric, latest.value
+    undecided = Classification(
         post.post_id,
         post.snapshot_seq,
         "insufficient_data",
-        f"fewer than {MINIMUM_OF_ACCOUNT} earlier posts of the account and {MINIMUM_OF_PLATFORM} of the platform",
+        f"fewer than {MINIMUM_OF_ACCOUNT} earlier posts of the account and {MINIMUM_OF_PARENT} of the platform",
         metric,
         value,
+        checkpoint,
+        is_final,
     )
-
-
-def _compare(post: ObservedPost, metric: str, value: float, reference: np.ndarray, name: str) -> Classification:
-    median = float(np.median(reference))
-    spread = max(1.4826 * float(np.median(np.abs(reference - median))), SMALLEST_SPREAD)
+    if reference is None:
+        return undecided
+    centres, spreads = resampled(reference, post.post_id)
     # Rounded before they are judged: through the logarithm and back, 150 is 1.4999999999999998 times 100.
-    score = round((math.log1p(value) - median) / spread, 6)
-    typical = math.expm1(median)
-    multiple = round(value / max(typical, 1.0), 6)
+    typical: Floats = np.expm1(centres)
+    scores = np.round((math.log1p(value) - centres) / spreads, 6)
+    multiples = np.round(value / np.maximum(typical, 1.0), 6)
+    codes = label_codes(scores, multiples, np.round(typical, 6), is_above_floor=value >= rules.floor(metric))
+    label = _CODES[codes[0]]
+    if not reference.same_age and not is_final and label not in ("viral", "hit"):
+        # Against posts that had more time, a young one is as good as its label or better: only the best are sure.
+        return Classification(**vars(undecided) | {"reason": f"no posts to compare with at its age, {checkpoint}"})
+    confidence = float(np.mean(codes[1:] == codes[0]))
+    log = math.log1p(value)
+    ranks = bisect.bisect_left(reference.logs, log) + bisect.bisect_right(reference.logs, log)
+    anchor = (anchors or {}).get((post.account, metric, quarter_of(post.at)))
     return Classification(
-        post.post_id,
-        post.snapshot_seq,
-        _label(score, multiple, value, typical, VIRAL_FLOOR[metric]),
-        f"{multiple:.2f} times the median {metric} of {len(reference)} {name} (z {score:+.2f})",
-        metric,
-        value,
-        score,
-        multiple,
-        len(reference),
+        post_id=post.post_id,
+        snapshot_seq=post.snapshot_seq,
+        label=label,
+        reason=_reason(post, metric, float(multiples[0]), float(scores[0]), reference, checkpoint or ""),
+        metric=metric,
+        value=value,
+        checkpoint=checkpoint,
+        is_final=is_final,
+        same_age=reference.same_age,
+        level=reference.level,
+        reference_posts=len(reference.logs),
+        score=float(scores[0]),
+        multiple=float(multiples[0]),
+        spread=round(float(spreads[0]), 6),
+        percentile=ranks / 2 / len(reference.logs),
+        confidence=confidence,
+        is_borderline=confidence < BORDERLINE,
+        anchor_multiple=None if anchor is None else value / max(math.expm1(anchor), 1.0),
     )
 
 
-def _label(score: float, multiple: float, value: float, typical: float, floor: float) -> Label:
-    if score >= 2.0 and multiple >= 3.0 and value >= floor:
-        return "viral"
-    if score >= 1.0 and multiple >= 1.5:
-        return "hit"
-    # Where the typical post has nothing, nothing is no flop.
-    if score <= -1.28 and multiple <= 0.5 and typical > 0:
-        return "flop"
-    if score <= -0.67 and typical > 0:
-        return "underperform"
-    return "average"
+def _reason(
+    post: ObservedPost, metric: str, multiple: float, score: float, reference: Reference, checkpoint: str
+) -> str:
+    whose = {
+        "type": f"earlier {post.post_type or 'untyped'} posts of the account",
+        "account": "earlier posts of the account",
+        "niche": "earlier posts of the niche",
+        "platform": "earlier posts of the platform",
+    }[reference.level]
+    age = checkpoint if reference.same_age else f"{checkpoint} and later"
+    pooled = ", pooled with other accounts" if reference.is_pooled else ""
+    return (
+        f"{multiple:.2f} times the typical {metric} of {len(reference.logs)} {whose} at {age}{pooled} (z {score:+.2f})"
+    )
+
+
+_CODES: tuple[Label, ...] = ("average", "viral", "hit", "flop", "underperform")
+
+
+def label_codes(scores: Floats, multiples: Floats, typical: Floats, *, is_above_floor: bool) -> np.ndarray:
+    """Numbers of labels in `_CODES`; the last line that holds decides.
+
+    Where the typical post has nothing, nothing is no flop.
+    """
+    has_typical = typical >= 1
+    codes = np.where((scores <= -0.67) & has_typical, 4, 0)
+    codes[(scores <= -1.28) & (multiples <= 0.5) & has_typical] = 3
+    codes[(scores >= 1.0) & (multiples >= 1.5)] = 2
+    if is_above_floor:
+        codes[(scores >= 2.0) & (multiples >= 3.0)] = 1
+    return codes

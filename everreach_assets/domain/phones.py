@@ -34,7 +34,8 @@ _LEFT = r"(?<![\d+])(?<!\d[-./])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # not wit
 _RIGHT = r"(?![-./]?\d)"
 _URL = re.compile(r"(?:https?://|\bwww\.)[^\s\uffff]+")
 _SOMETHING_ELSE = re.compile(
-    r"(?<!\d)(?=[0-9A-Fa-fvV+-])(?:"  # asked first: it holds at few places, and the rest is dear
+    # Asked first: it holds at few places, and the rest is dear.
+    r"(?<!\d)(?=[0-9+-]|\b[vV]\.?\d|\b[A-Fa-f][0-9A-Fa-f]{7}-)(?:"
     + "|".join(
         (
             r"\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b",
@@ -98,6 +99,9 @@ _STRONG = re.compile(
     r"|\((?!(?:19|20)\d\d\))\d{2,5}\)[ .-]{0,2}\d{5,8}"
     r"|\d{3}[-./]\d{3}[-./]\d{4}|\d{3} \d{3}[- ]\d{4})(?!\d)"
 )
+STRONG_AT_LEAST = 12
+"""Characters of a number of that shape without a bracket."""
+
 _TRUNK_ZERO = re.compile(r"0\d{1,5}(?:[ ./-]{1,3}\d{2,8}){1,5}")
 _YEAR_FIRST = re.compile(r"\(?(?:19|20)\d\d\b")
 _THOUSANDS = re.compile(r"\d{1,3}(?:([ .])\d{3})(?:\1\d{3})*")
@@ -202,7 +206,7 @@ def _digits(piece: str) -> int:
 
 def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
     start, end = piece
-    opening = _PLUS_OR_00.match(view, start, end)
+    opening = _PLUS_OR_00.match(view, start, end) if view[start] in "+(0" else None
     if opening:
         stop = _international_end(view, start, end, opening.end(), library)
         if stop:
@@ -214,7 +218,9 @@ def _phones_in(view: str, piece: Span, library: _Library) -> Iterator[Span]:
     groups = _GROUP.findall(view, start, min(end, start + 2 * CONTEXT_CHARACTERS))
     whole = end - start < 2 * CONTEXT_CHARACTERS and sum(map(len, groups)) <= DIGITS_AT_MOST
     before, after = view[max(0, start - CONTEXT_CHARACTERS) : start], view[end : end + CONTEXT_CHARACTERS]
-    strong = list(_STRONG.finditer(view, start, end))
+    # Most pieces are too short for one without a bracket.
+    may_be_strong = end - start >= STRONG_AT_LEAST or "(" in view[start:end]
+    strong = list(_STRONG.finditer(view, start, end)) if may_be_strong else []
     if whole and not strong:
         if _is_phone(groups, view[start:end], before, after, library):
             yield start, _closed(view, start, end)
@@ -300,7 +306,9 @@ def _is_not_ruled_out(cue: str | None, before: str, after: str) -> bool:
 
 def _cue(before: str) -> str | None:
     """What the words before a number say it is: "phone", "other" or nothing. The nearest word counts."""
-    before = _ENDS_A_CUE.split(before)[-1].lower()
+    backwards = before[::-1]
+    end = _ENDS_A_CUE.search(backwards)
+    before = (backwards[: end.start()] if end else backwards)[::-1].lower()
     if not before or before.isspace():
         return None
     cues = list(_CUE.finditer(before))

@@ -8,7 +8,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.metrics import METRICS, normalise_metrics
@@ -83,13 +83,14 @@ def checked_outcome(
     post_id: str,
     metrics: Mapping[str, object],
     *,
+    now: datetime,
     observed_at: datetime | None = None,
     text: str | None = None,
     account: str | None = None,
     post_type: str | None = None,
     published_at: datetime | None = None,
 ) -> Outcome:
-    """An outcome whose every part has been checked.
+    """An outcome whose every part has been checked; `now` tells what has not happened yet.
 
     Raises:
         InvalidInput: it names the part that is wrong.
@@ -108,7 +109,7 @@ def checked_outcome(
         platform=platform,
         post_id=post_id,
         metrics=counts,
-        observed_at=_aware(f"{item}: observed_at", observed_at),
+        observed_at=check_observed(f"{item}: observed_at", _aware(f"{item}: observed_at", observed_at), now),
         text=_storable(f"{item}: text", text),
         account=_storable(f"{item}: account", account, tag_fault),
         post_type=_storable(f"{item}: post_type", post_type, tag_fault),
@@ -153,6 +154,21 @@ def _storable(part: str, text: str | None, fault_of: Callable[[str], str | None]
     if fault:
         raise InvalidInput(f"{part} {fault}")
     return text
+
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""What two clocks that are kept may differ by; a forgotten time zone is a quarter of an hour at least."""
+
+
+def check_observed(part: str, observed_at: datetime | None, now: datetime) -> datetime | None:
+    """The time itself, unless it is yet to come: as the latest one it would hide every true observation after it.
+
+    Raises:
+        InvalidInput: it is in the future.
+    """
+    if observed_at is not None and observed_at > now + CLOCK_SKEW:
+        raise InvalidInput(f"{part}: it is in the future: check its time zone, and the clock of this machine")
+    return observed_at
 
 
 def _aware(part: str, moment: datetime | None) -> datetime | None:

@@ -21,6 +21,9 @@ from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES, PROS
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.posts import check_platform
 
+PLANNER_VERSION = "1"
+"""Raise it when the same policy may come to another plan or purge."""
+
 MOST_DAYS = 36_500
 """A hundred years: more is a slip of the finger, and `never` says what is meant."""
 

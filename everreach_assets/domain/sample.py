@@ -21,14 +21,14 @@ SEED = 20260630
 LAST_DAY = datetime(2026, 6, 30, tzinfo=UTC)
 """Fixed, so that the sample does not depend on the day it is made."""
 DAYS = 180
-POSTS_PER_ACCOUNT = 55
+POSTS_PER_ACCOUNT = 100
 NOISE_SIGMA = 0.55
 """Of the log of a post's success: posts of one kind still differ about fivefold between their best and worst tenth."""
 
 NOISE_HASHTAG = "#MondayMotivation"
 """On every fourth post, whatever the post: it does nothing."""
 
-PATTERN_SHARE = 0.15
+PATTERN_SHARE = 0.25
 """The part of an account's posts that are made to its platform's pattern; chance adds some."""
 
 POST_TYPES = {
@@ -49,6 +49,9 @@ METRIC_RATES = {
 
 OBSERVATIONS = ((7, 0.85), (14, 0.95), (30, 1.0))
 """Days after the publication, and the part of the final counts reached by then."""
+
+OBSERVED_AGAIN = 0.7
+"""The part of the posts that were looked at again at each later age: somebody's export is never complete."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ class Pattern:
 PATTERNS = {
     "linkedin": Pattern(3.0, style="how_to", post_type="carousel", is_weekday_morning=True),
     "tiktok": Pattern(2.6, style="question"),
-    "x": Pattern(2.0, post_type="thread"),
+    "x": Pattern(2.2, is_weekday_morning=True),
     "instagram": Pattern(2.4, style="story", post_type="reel"),
-    "youtube": Pattern(1.9, style="count"),
+    "youtube": Pattern(2.5, style="count"),
 }
 """What helps on each platform."""
 
@@ -217,7 +220,7 @@ class Sample:
 
 
 def make_sample(seed: int = SEED) -> Sample:
-    """Generate the sample: 660 posts of 12 accounts on 5 platforms, 60 prospects, 20 lessons."""
+    """Generate the sample: 1,200 posts of 12 accounts on 5 platforms, 60 prospects, 20 lessons."""
     random = np.random.default_rng(seed)
     posts: list[Row] = []
     outcomes: list[Row] = []
@@ -265,7 +268,8 @@ def _post(random: np.random.Generator, account: Account, number: int) -> tuple[R
     observations: list[Row] = [
         {"observed_at": (published_at + timedelta(days=days)).isoformat()}
         | {name: round(audience * rate * reached) for name, rate in rates.items()}
-        for days, reached in OBSERVATIONS[: int(random.integers(1, len(OBSERVATIONS) + 1))]
+        for number, (days, reached) in enumerate(OBSERVATIONS)
+        if number == 0 or random.random() < OBSERVED_AGAIN
     ]
     return post, observations
 

@@ -20,7 +20,7 @@ from everreach_assets.domain.names import KnownNames, find_cued_names, find_hand
 from everreach_assets.domain.phones import find_phones
 from everreach_assets.domain.text_view import MASK, Span, TextView, without_surrogates
 
-SCRUBBER_VERSION = "2"
+SCRUBBER_VERSION = "3"
 """Part of every content hash: raise it whenever the same text may come out differently."""
 
 PLACEHOLDERS = {"email": "[EMAIL]", "phone": "[PHONE]", "name": "[NAME]"}

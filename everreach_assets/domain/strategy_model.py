@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Evidence = Literal["rule", "hypothesis", "explore"]
 Direction = Literal["more", "less", "try"]
 ClaimKind = Literal["topic", "format", "slot", "length", "hook", "hashtag", "link"]
+What = Literal["new", "gone", "stronger", "weaker", "reversed"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[float, float]
 
@@ -35,6 +36,8 @@ class Claim(Part):
         n: distinct posts that share the trait; near-duplicates count once.
         n_effective: what they weigh, by confidence and age (Kish 1965: squared sum of weights over sum of squares).
         exemplars: ids of the best of them; `counter_exemplars`: of the worst.
+        explained_by: id of a stronger claim about nearly the same posts; at a given value of that one, less than half
+            of this effect is left. Empty where there is none. Such a claim is never a rule.
     """
 
     claim_id: str
@@ -48,6 +51,7 @@ class Claim(Part):
     n_effective: float
     exemplars: list[str]
     counter_exemplars: list[str]
+    explained_by: str = ""
 
     @property
     def ratio(self) -> float:
@@ -59,7 +63,7 @@ class Recommendation(Part):
     """What to publish next, and how often: the propensity is stored, since later outcomes follow our own advice.
 
     Attributes:
-        propensity: share of the next posts that should have the trait.
+        propensity: share of the next posts that should have the trait; in `do_less`, that may still have it.
     """
 
     claim_id: str
@@ -75,6 +79,8 @@ class Topic(Part):
         x, y: where it lies on the topic map (two principal components of the centres; no unit).
         standing: mean of its posts, in log space.
         central_posts: ids of the most typical posts.
+        lift: odds of a success against a flop near its centre, against those among all posts; None where the search
+            found none of either.
     """
 
     topic_id: str
@@ -84,6 +90,12 @@ class Topic(Part):
     x: float
     y: float
     central_posts: list[str]
+    lift: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The topic as a trait."""
+        return f"topic: {', '.join(self.terms) or 'similar posts'}"
 
 
 class Score(Part):
@@ -101,6 +113,20 @@ class Score(Part):
     auc_interval: Interval | None
 
 
+class Margin(Part):
+    """How much better the strategy ordered the held-out posts than another did, on the same resamples of them.
+
+    Attributes:
+        spearman, auc: differences; above zero where the strategy is ahead. No order at all counts as 0 and as 0.5.
+        spearman_interval, auc_interval: bootstrap, 95 %.
+    """
+
+    spearman: float
+    spearman_interval: Interval | None
+    auc: float | None
+    auc_interval: Interval | None
+
+
 class Backtest(Part):
     """The strategy fitted without the last fifth of the matured outcomes, and how it predicted them.
 
@@ -108,14 +134,21 @@ class Backtest(Part):
         cut_at: the first held-out post was published then.
         trained_on, tested_on: posts.
         strategy: this strategy's score; the others are of the same posts.
+        chance: one-sided, that posts shuffled within their accounts would be in so good an order, in the held-out fifth
+            and in earlier predictions of the same kind (`backtests.py`).
+        coverage: share of the held-out posts whose score lay in the interval that was foreseen at 80 %.
         baselines: `account_mean`, `tfidf_logistic`, and `in_force` where a strategy was in force.
+        margins: over each of the baselines.
     """
 
-    cut_at: dt.datetime | None
+    cut_at: dt.datetime
     trained_on: int
     tested_on: int
     strategy: Score
+    chance: Share
+    coverage: Share
     baselines: dict[str, Score]
+    margins: dict[str, Margin]
 
 
 class Verdict(Part):
@@ -157,7 +190,7 @@ class Change(Part):
 
     claim_id: str
     trait: str
-    what: Literal["new", "gone", "stronger", "weaker", "reversed"]
+    what: What
     before: str = ""
     after: str = ""
 
@@ -167,8 +200,8 @@ class Strategy(Part):
 
     Attributes:
         claims: rules first, then hypotheses, then what is worth exploring, each by the size of its effect.
-        do_more, do_less, try_next: what follows from the claims; the propensities of `do_more` and `try_next` and the
-            free rest add up to one.
+        do_more, do_less, try_next: what follows from the claims, the largest propensity first; within a kind, those of
+            `do_more` and `try_next` and a free rest add up to one.
         backtest: None where there were too few matured outcomes to hold a fifth back.
         changes: since the strategy that was in force before.
         wording: a language model's phrasing of claims by `claim_id`, where one is configured; numbers were checked.

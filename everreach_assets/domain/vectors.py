@@ -22,6 +22,7 @@ WIDTH = 1536
 """Components of every stored vector."""
 
 METADATA_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,35}")
+_LIKE_A_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_.$-]{0,63}")
 METADATA_MAX_KEYS = 32
 METADATA_MAX_VALUE_BYTES = 8182
 """Chroma Cloud's limits: beyond them a row would be accepted here and fail at the sync."""
@@ -104,7 +105,7 @@ def check_metadata(metadata: Metadata | None, what: str) -> dict[str, MetadataVa
 
     Raises:
         InvalidInput: too many keys, a key outside the grammar, a value that is nested, None, not finite, too long,
-            a number beyond 2^53, or text with NUL or lone surrogates. The message names the key.
+            a number beyond 2^53, or text with NUL or lone surrogates. The message names the key, unless it is none.
     """
     if not isinstance(metadata, Mapping | None):
         raise InvalidInput(f"{what}: metadata is a dict, got a {type(metadata).__name__}")
@@ -113,10 +114,17 @@ def check_metadata(metadata: Metadata | None, what: str) -> dict[str, MetadataVa
         raise InvalidInput(f"{what}: {len(entries)} metadata keys, the limit is {METADATA_MAX_KEYS}")
     for key, value in entries.items():
         if not isinstance(key, str) or not METADATA_KEY.fullmatch(key):
-            raise InvalidInput(f"{what}: metadata key {key!a}: 1 to 36 of A-Z a-z 0-9 _ . -, starting with a letter")
+            raise InvalidInput(
+                f"{what}: metadata key{shown_key(key)}: 1 to 36 of A-Z a-z 0-9 _ . -, starting with a letter"
+            )
         if fault := _value_fault(value):
             raise InvalidInput(f"{what}: metadata {key!r} {fault}")
     return entries
+
+
+def shown_key(key: object) -> str:
+    """How a message repeats it, behind a blank; empty where it does not look like a key, and so may be anything."""
+    return f" {key!r}" if isinstance(key, str) and _LIKE_A_KEY.fullmatch(key) else ""
 
 
 def check_documents(documents: Sequence[Document]) -> list[Document]:

@@ -13,6 +13,9 @@ from everreach_assets.domain.alert_messages import one_line, packed, scrubbed
 from everreach_assets.domain.metric_catalogue import VALUE_SETS
 from everreach_assets.domain.scrubbing import Scrubber
 
+WEEK_VERSION = "1"
+"""Raise it when the same rows may come to another week."""
+
 CLAIMS_OF_A_MESSAGE = 5
 """Of a platform, new and gone each: three platforms that changed fit into a message whole."""
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from everreach_assets.domain.posts import PLATFORM_NAME
 from everreach_assets.service import metrics, models, outcomes
 from everreach_assets.service.auth import Tokens
 from everreach_assets.service.embedding_api import EmbeddingApi
@@ -26,10 +27,11 @@ from everreach_assets.service.readiness import ReadinessOfParts, alive, readines
 from everreach_assets.service.relay import relay_routes
 from everreach_assets.service.request_log import RequestLog
 from everreach_assets.service.search import Searches
+from everreach_assets.service.strategies import Strategies
 from resources.database import Database
 from resources.settings import Settings
 
-CONNECTIONS = 14
+CONNECTIONS = 16
 """One for each worker of the lanes below that needs one, and some for what embeds and counts beside them."""
 
 CONNECTION_SECONDS = 5.0
@@ -41,6 +43,7 @@ class Lanes:
     """What each kind of call may take. `/metrics` and `/healthz` use none of it."""
 
     search: Lane = field(default_factory=lambda: Lane("search", workers=4, places=32))
+    strategies: Lane = field(default_factory=lambda: Lane("strategies", workers=2, places=16))
     outcomes: Lane = field(default_factory=lambda: Lane("outcomes", workers=3, places=32))
     embedding: Lane = field(default_factory=lambda: Lane("embedding", workers=1, places=16))
     metrics: Lane = field(default_factory=lambda: Lane("metrics", workers=1, places=16))
@@ -69,6 +72,7 @@ def create_app(settings: Settings, database: Database, *, parts: Sequence[Part] 
     operations = [
         *_state_operations(lanes, readiness),
         *_memory_operations(lanes, own, searches),
+        *_strategy_operations(lanes, Strategies(own, searches)),
         *_embedding_operations(lanes, embedding),
     ]
 
@@ -118,6 +122,22 @@ def _memory_operations(lanes: Lanes, database: Database, searches: Searches) -> 
         Operation(
             "POST", "/api/v1/metrics", "Record what other services did", lanes.metrics,
             models.MetricsAnswer, partial(metrics.record, database), models.MetricsRequest,
+        ),
+    ]  # fmt: skip
+
+
+def _strategy_operations(lanes: Lanes, strategies: Strategies) -> list[Operation]:
+    path, platform = "/api/v1/strategies/{platform}", {"platform": PLATFORM_NAME}
+    return [
+        Operation(
+            "GET", path, "The strategy in force on a platform", lanes.strategies,
+            models.StrategyAnswer, strategies.show,
+            error_statuses=(404, 422), in_path=platform,
+        ),
+        Operation(
+            "POST", f"{path}/score", "What a draft may be expected to get, and why", lanes.strategies,
+            models.ScoreAnswer, strategies.score, models.ScoreRequest,
+            error_statuses=(404,), in_path=platform,
         ),
     ]  # fmt: skip
 

@@ -99,7 +99,7 @@ class EmbeddingApi:
             Unavailable: none is, or the settings choose none that works.
         """
         names = [space.provider for space in self._spaces]
-        if all(self._breakers.seconds_until_due(name) > 0 for name in names):
+        if all(self._breakers.seconds_until_due(name, "query") > 0 for name in names):
             raise Unavailable(f"the circuit breaker is open: {' and '.join(names)} did not answer")
 
     @functools.cached_property

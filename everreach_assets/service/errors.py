@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ExceptionHandler
 
-from everreach_assets.domain.errors import EverReachError, InvalidInput, QuotaExhausted, Refused
+from everreach_assets.domain.errors import EverReachError, InvalidInput, NotFound, QuotaExhausted, Refused
 
 MESSAGE_CHARACTERS = 500
 """Of a message: some quote a name that the caller gave, and that may be a megabyte long."""
@@ -112,6 +112,8 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _our_error(request: Request, error: Exception) -> Response:
     details = error.faults if isinstance(error, NotAccepted) else []
     match error:
+        case NotFound():
+            return error_answer(request, 404, str(error))
         case InvalidInput():
             return error_answer(request, 422, str(error), details=details)
         case Refused():

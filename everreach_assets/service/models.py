@@ -23,10 +23,13 @@ from pydantic import (
 )
 
 from everreach_assets.domain.collections import COLLECTIONS
+from everreach_assets.domain.drafts import DraftScore
 from everreach_assets.domain.filters import OPERATORS, RANGES, SETS
 from everreach_assets.domain.metrics import ALIASES, MAX_COUNT, METRICS
 from everreach_assets.domain.posts import PLATFORM_NAME, POST_ID_MAX_BYTES, TAG_MAX_CHARACTERS
+from everreach_assets.domain.strategy_model import Strategy
 from everreach_assets.domain.vectors import LARGEST_NUMBER, METADATA_KEY, WIDTH
+from everreach_assets.drafts import DRAFT_CHARACTERS
 
 QUERY_CHARACTERS = 8_192
 """Of a search's text: what a provider takes at least, whatever the language."""
@@ -203,8 +206,8 @@ class OutcomeResult(BaseModel):
     """What became of one outcome."""
 
     index: int = Field(description="its place in the batch, from 0")
-    platform: str | None
-    post_id: str | None
+    platform: str | None = Field(description="as it was sent; null where that is no platform's name")
+    post_id: str | None = Field(description="as it was sent; null where that is no id")
     status: Literal["recorded", "unchanged", "refused"] = Field(
         description="unchanged: the same outcome was on record before"
     )
@@ -219,6 +222,43 @@ class OutcomesAnswer(BaseModel):
     unchanged: int
     refused: int
     results: list[OutcomeResult] = Field(description="one for each outcome, in their order")
+
+
+# --- strategies -----------------------------------------------------------------------------------------------------
+
+
+class StrategyAnswer(BaseModel):
+    """The strategy in force on a platform."""
+
+    strategy_id: int
+    created_at: dt.datetime = Field(description="it knows what was labelled until then")
+    strategy: Strategy
+
+
+class ScoreRequest(Body):
+    """A draft."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "text": "How to ask for a raise: three sentences that work",
+                "account": "harbor-analytics",
+                "post_type": "carousel",
+                "published_at": "2026-03-02T16:00:00Z",
+            }
+        }
+    )
+
+    text: str = Field(max_length=DRAFT_CHARACTERS, description="scrubbed of personal data before it is scored")
+    account: str = Field(max_length=TAG_MAX_CHARACTERS, description="who will publish it")
+    post_type: str = Field("", max_length=TAG_MAX_CHARACTERS)
+    published_at: Moment | None = Field(None, description="when it will be; null where that is open")
+
+
+class ScoreAnswer(DraftScore):
+    """What the draft may be expected to get, and why."""
+
+    strategy_id: int = Field(description="of the strategy that the score follows from")
 
 
 # --- metrics from outside -------------------------------------------------------------------------------------------

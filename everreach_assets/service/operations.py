@@ -5,6 +5,7 @@ What does not belong here: what an operation does (`search.py` and its neighbour
 """
 
 import http
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +19,12 @@ from starlette.routing import Route
 
 from everreach_assets.service.auth import Tokens
 from everreach_assets.service.bodies import body_bytes, parsed
-from everreach_assets.service.errors import ErrorAnswer, not_accepted
+from everreach_assets.service.errors import ErrorAnswer, Fault, NotAccepted, not_accepted
 from everreach_assets.service.lanes import Lane
 from everreach_assets.service.models import FILTER_SCHEMA
 
 JSON = "application/json"
+NAME = str.maketrans("/", "_", "{}")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,11 @@ class Operation:
         summary: one line, for the document.
         answer: what a success is answered with.
         lane: whose threads do it; None: it does not block, and is done at once.
-        call: does it; given what `read` makes of the body where there is one.
+        call: does it; given the parts of the path, and what `read` makes of the body where there is one.
         body: the model of the body; None: there is none.
         read: makes the argument of `call` of the parsed body; the default checks it by `body`.
         error_statuses: of errors besides those that every such operation has.
+        in_path: the parts of the path that stand in braces, and what each is like.
         statuses: further answers with the model `answer`, and what they mean.
     """
 
@@ -58,6 +61,7 @@ class Operation:
     read: Callable[[Any], Any] | None = None
     needs_token: bool = True
     error_statuses: Sequence[int] = ()
+    in_path: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
     statuses: Mapping[int, str] = field(default_factory=dict)
 
     def route(self, tokens: Tokens) -> Route:
@@ -67,16 +71,17 @@ class Operation:
             if self.needs_token:
                 tokens.check(request)
             if self.lane is None:
-                return self._respond(b"")
+                return self._respond({}, b"")
             with self.lane.place():
                 body = await body_bytes(request) if self.body else b""
-                return await self.lane.run(partial(self._respond, body))
+                return await self.lane.run(partial(self._respond, request.path_params, body))
 
         return Route(self.path, endpoint, methods=[self.method], name=self.name)
 
-    def _respond(self, body: bytes) -> Response:
+    def _respond(self, in_path: Mapping[str, str], body: bytes) -> Response:
         """The response to a whole body. In a thread: checking a megabyte takes longer than a scrape may wait."""
-        found = self.call(*([self._argument(body)] if self.body else []))
+        parts = [_checked(name, in_path[name], pattern) for name, pattern in self.in_path.items()]
+        found = self.call(*parts, *([self._argument(body)] if self.body else []))
         reply = found if isinstance(found, Reply) else Reply(200, found)
         return Response(reply.body.model_dump_json(), status_code=reply.status, media_type=JSON)
 
@@ -93,7 +98,7 @@ class Operation:
     @property
     def name(self) -> str:
         """Such as get_embedding_cache_stats."""
-        return f"{self.method.lower()}_{self.path.removeprefix('/api/v1').strip('/').replace('/', '_')}"
+        return f"{self.method.lower()}_{self.path.removeprefix('/api/v1').strip('/').translate(NAME)}"
 
     def described(self) -> dict[str, Any]:
         """The operation as the OpenAPI document has it."""
@@ -108,6 +113,16 @@ class Operation:
             "security": [{"token": []}] if self.needs_token else [],
             "responses": {str(status): responses[status] for status in sorted(responses)},
         }
+        if self.in_path:
+            described["parameters"] = [
+                {
+                    "name": name,
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": f"^{pattern.pattern}$"},
+                }
+                for name, pattern in self.in_path.items()
+            ]
         if self.body:
             described["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(self.body)}}}
         return described
@@ -135,7 +150,7 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
         "info": {
             "title": "EverReach Assets",
             "version": version,
-            "description": "Search the shared memory and record outcomes. Guide: docs/api.md.",
+            "description": "Search the shared memory, record outcomes and score drafts. Guide: docs/api.md.",
         },
         "paths": paths,
         "components": {
@@ -143,6 +158,14 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _checked(name: str, value: str, pattern: re.Pattern[str]) -> str:
+    """A part of a path. It is not repeated where it is none: it may be anything."""
+    if not pattern.fullmatch(value):
+        reason = f"it is not of the form {pattern.pattern}"
+        raise NotAccepted(f"{name}: {reason}", [Fault(place=name, reason=reason)])
+    return value
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

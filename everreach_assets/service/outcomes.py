@@ -4,12 +4,14 @@ What belongs here: taking each by itself, and saying what became of it. What doe
 (`domain/posts.py`) and how it is stored (`resources/posts.py`).
 """
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.posts import Outcome, RecordedOutcome, checked_outcome
+from everreach_assets.domain.posts import Outcome, RecordedOutcome, check_platform, check_post_id, checked_outcome
 from everreach_assets.service.errors import MESSAGE_CHARACTERS, Fault, NotAccepted, faults
 from everreach_assets.service.models import OUTCOMES_OF_A_BATCH, OutcomeBody, OutcomeResult, OutcomesAnswer
 from everreach_assets.service.operations import Reply
@@ -71,21 +73,23 @@ def _checked(given: object) -> Outcome:
     except ValidationError as error:
         found = faults(error)
         raise InvalidInput("; ".join(f"{each.place}: {each.reason}" for each in found[:3])) from None
-    return checked_outcome(**dict(body))
+    return checked_outcome(**dict(body), now=datetime.now(UTC))
 
 
 def _result(index: int, given: object, recorded: RecordedOutcome | None, refusal: str | None) -> OutcomeResult:
     return OutcomeResult(
         index=index,
-        platform=_name(given, "platform"),
-        post_id=_name(given, "post_id"),
+        platform=_named(given, "platform", check_platform),
+        post_id=_named(given, "post_id", check_post_id),
         status="refused" if recorded is None else "recorded" if recorded.is_new else "unchanged",
         seq=recorded.seq if recorded else None,
         error=refusal,
     )
 
 
-def _name(given: object, field: str) -> str | None:
-    """What the caller calls it, as far as it can be told."""
-    name = given.get(field) if isinstance(given, dict) else None
-    return name[:100].encode("utf-8", "replace").decode() if isinstance(name, str) else None
+def _named(given: object, field: str, check: Callable[[object], str]) -> str | None:
+    """What the caller calls it; nothing where that is no such name, and so may be anything."""
+    try:
+        return check(given.get(field)) if isinstance(given, dict) else None
+    except InvalidInput:
+        return None

@@ -28,7 +28,9 @@ INDEX_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Opened:
+    """What works on texts; `names` brings the embedder to the names that are committed."""
+
     embedder: Embedder
     vector_db: VectorDB
     names: FreshNames
@@ -51,7 +53,7 @@ class Searches:
         )
         self._database = database
         self._lock = threading.Lock()
-        self._opened: _Opened | None = None
+        self._opened: Opened | None = None
 
     def search(self, request: SearchRequest) -> SearchAnswer:
         """The documents nearest to the request's text or embedding.
@@ -61,7 +63,7 @@ class Searches:
             Unavailable: the database or the index did not answer. A provider that does not is no failure.
         """
         parse_filter(request.where)
-        opened = self._open()
+        opened = self.opened()
         space = opened.vector_db.space(request.collection)
         if request.space_id not in (None, space.space_id):
             reason = (
@@ -87,6 +89,24 @@ class Searches:
             ],
         )
 
+    def opened(self) -> Opened:
+        """What a search needs, opened when it is first asked for.
+
+        Raises:
+            Unavailable: the settings choose nothing that works.
+        """
+        with self._lock:
+            if self._opened is None:
+                try:
+                    embedder = open_embedder(self._settings, self._database, run_id="service")
+                    vector_db = open_vector_db(self._settings, self._database, embedder, request_seconds=INDEX_SECONDS)
+                except (InvalidInput, Refused) as error:
+                    raise Unavailable(
+                        f"searches and scores are not possible as the service is set up: {error}"
+                    ) from error
+                self._opened = Opened(embedder, vector_db, FreshNames(self._database, embedder))
+            return self._opened
+
     def close(self) -> None:
         """Write what was counted, and close the connections."""
         with self._lock:
@@ -95,7 +115,7 @@ class Searches:
                 self._opened.embedder.close()
                 self._opened = None
 
-    def _by_text(self, opened: _Opened, request: SearchRequest) -> Result:
+    def _by_text(self, opened: Opened, request: SearchRequest) -> Result:
         opened.names.refresh()
         try:
             return search_text(
@@ -113,19 +133,8 @@ class Searches:
                 raise Unavailable(f"searches by text are not possible as the service is set up: {error}") from error
             raise NotAccepted(f"text: {reason}", [Fault(place="text", reason=reason)]) from None
 
-    def _open(self) -> _Opened:
-        with self._lock:
-            if self._opened is None:
-                try:
-                    embedder = open_embedder(self._settings, self._database, run_id="service")
-                    vector_db = open_vector_db(self._settings, self._database, embedder, request_seconds=INDEX_SECONDS)
-                except (InvalidInput, Refused) as error:
-                    raise Unavailable(f"searches are not possible as the service is set up: {error}") from error
-                self._opened = _Opened(embedder, vector_db, FreshNames(self._database, embedder))
-            return self._opened
 
-
-def _by_embedding(opened: _Opened, request: SearchRequest) -> Result:
+def _by_embedding(opened: Opened, request: SearchRequest) -> Result:
     assert request.embedding is not None  # noqa: S101 - the model lets no request without one of the two pass
     matches = opened.vector_db.search(request.collection, request.embedding, request.n, request.where)
     return by_vectors(matches, opened.vector_db.space(request.collection))

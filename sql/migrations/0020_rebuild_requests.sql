@@ -1,4 +1,4 @@
--- depends: 0017_embedding_spaces
+-- depends: 0019_strategy_history
 -- What was asked for, so that neither deleted runs nor a lost cursor make it forgotten or asked for without end.
 CREATE TABLE strategy_rebuild_requests (
     platform platform_name PRIMARY KEY,

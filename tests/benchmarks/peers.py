@@ -20,6 +20,7 @@ from tests.openai_server import vector_of
 
 PEERS = {"LangChain index()": "peer_langchain.py", "LlamaIndex IngestionPipeline": "peer_llamaindex.py"}
 PYTHON = PROJECT_FOLDER / ".venv-peers" / "bin" / "python"
+PEER_LOG = "peer.log"  # beside that of its Chroma server
 READ_ROWS = 500
 COSINE_TOLERANCE = 1e-5
 """Stores keep float32, and Chroma changes the last bits; another text's vector is off by about 1."""
@@ -71,7 +72,7 @@ class Peer:
         assert stdin is not None
         stdin.write(f"{path}\n")
         stdin.flush()
-        return Took(**_answer(self._process.stdout))
+        return Took(**_answer(self._process.stdout, self._folder))
 
 
 @contextlib.contextmanager
@@ -79,7 +80,7 @@ def running_peer(name: str, *, base_url: str, chroma_port: int, folder: Path) ->
     """The peer, imported and waiting, for as long as the block lasts."""
     script = Path(__file__).with_name(PEERS[name])
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "OPENAI_"))}
-    with (folder / "log").open("wb") as log:
+    with (folder / PEER_LOG).open("wb") as log:
         process = subprocess.Popen(
             [PYTHON, script, base_url, str(chroma_port), str(folder)],
             env=environment | {"NO_PROXY": "*", "ANONYMIZED_TELEMETRY": "False"},
@@ -90,19 +91,20 @@ def running_peer(name: str, *, base_url: str, chroma_port: int, folder: Path) ->
             text=True,
         )
         try:
-            hello = _answer(process.stdout)
+            hello = _answer(process.stdout, folder)
             yield Peer(hello["versions"], hello["way"], process, folder)
         finally:
             process.communicate(timeout=60)
 
 
-def _answer(lines: "IO[str] | None") -> dict[str, Any]:
+def _answer(lines: "IO[str] | None", folder: Path) -> dict[str, Any]:
     assert lines is not None
     for line in lines:
         with contextlib.suppress(ValueError):  # libraries print, too
             answer: dict[str, Any] = json.loads(line)
             return answer
-    raise RuntimeError("the peer ended; its log says why")
+    log = (folder / PEER_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    raise RuntimeError(f"the peer ended: {log[-1] if log else 'it said nothing'}")
 
 
 def judge(stored: Mapping[str, "np.typing.ArrayLike"], wanted: Mapping[str, str]) -> tuple[int, int]:

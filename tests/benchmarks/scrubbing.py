@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -76,15 +77,34 @@ class Figures:
         return total
 
 
-def run(folder: Path, *, part: Part = "all", hostile_bytes: int = 1_000_000, model: Path | None = None) -> Figures:
-    """Measure every set, then the hostile texts; with a name model also the strangers' names that it finds."""
+def run(
+    folder: Path,
+    *,
+    part: Part = "all",
+    hostile_bytes: int = 1_000_000,
+    model: Path | None = None,
+    trained_on: str | None = None,
+) -> Figures:
+    """Measure every set, then the hostile texts; with a name model also the strangers' names that it finds.
+
+    Args:
+        folder: of the shared data.
+        part: of each set.
+        hostile_bytes: of each hostile text.
+        model: folder of a spaCy pipeline.
+        trained_on: a set that the model has seen; it is left out of the model's figures.
+    """
     load = os.getloadavg()[0]
     figures = [_measured(each) for each in labelled_sets(folder, part)]
     version = SCRUBBER_VERSION
     if model:
         scrubber = Scrubber(name_model=PresidioNames(model))
         version = scrubber.version
-        strangers = (each for each in labelled_sets(folder, part) if each.name.endswith("strangers") or not each.kinds)
+        strangers = (
+            each
+            for each in labelled_sets(folder, part)
+            if (each.name.endswith("strangers") or not each.kinds) and each.name != trained_on
+        )
         figures += [_measured(LabelledSet(f"{s.name}, with the model", s.texts, s.kinds, scrubber)) for s in strangers]
     return Figures(version, part, load, figures, dict(_hostile_seconds(hostile_bytes)))
 
@@ -130,10 +150,11 @@ def _print_aims(figures: Figures) -> None:
         _aim(f"{kind}: {score.partial} partial leaks, none", score.partial == 0)
     known = [each.outcome.scores["name"] for each in figures.sets if "known people" in each.name]
     _aim("names of known people: all", all(score.recall == 1 for score in known))
-    posts = [each for each in figures.sets if each.name.startswith("posts") and not each.name.endswith("model")]
+    posts = [each for each in figures.sets if each.name.startswith("posts,") and not each.name.endswith("model")]
     texts = sum(each.outcome.texts for each in posts)
-    names = sum(each.outcome.texts_with["name"] for each in posts) / texts
-    _aim(f"posts that lost a name: {names:.2%}, under {ALTERED_AIM:.1%}", names < ALTERED_AIM)
+    for each in posts:
+        names = each.outcome.texts_with["name"] / max(1, each.outcome.texts)
+        _aim(f"{each.name}: {names:.2%} without a name lost one, under {ALTERED_AIM:.1%}", names < ALTERED_AIM)
     speed = texts / sum(each.outcome.texts / each.texts_per_second for each in posts)
     _aim(f"posts a second: {speed:,.0f}, at least {POSTS_PER_SECOND_AIM:,}", speed >= POSTS_PER_SECOND_AIM)
     piece, worst = max(figures.hostile_seconds.items(), key=lambda item: item[1])
@@ -144,15 +165,28 @@ def _aim(what: str, is_met: bool) -> None:
     print(f"    {'met   ' if is_met else 'MISSED'} {what}")
 
 
+def _trained_on(data: Path, name: str, folder: Path) -> Path:
+    from tests.trained_names import train_names  # spaCy is an extra
+
+    (texts,) = (each.texts for each in labelled_sets(data) if each.name == name)
+    return train_names(texts, folder / "model")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scrubbing", description=__doc__)
     default = os.environ.get("EVERREACH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
     parser.add_argument("--data", type=Path, default=default, help="folder of the labelled sets (default: %(default)s)")
     parser.add_argument("--part", choices=get_args(Part), default="all", help="of each set (default: %(default)s)")
     parser.add_argument("--model", type=Path, help="folder of a spaCy pipeline: measure strangers' names with it, too")
+    parser.add_argument(
+        "--train-on", metavar="SET", help="train a small model on the names of this set, such as 'tweets'"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
     given = parser.parse_args()
-    figures = run(given.data, part=given.part, model=given.model)
+    trained_on = f"{given.train_on}, strangers" if given.train_on else None
+    with tempfile.TemporaryDirectory() as folder:
+        model = _trained_on(given.data, trained_on, Path(folder)) if trained_on else given.model
+        figures = run(given.data, part=given.part, model=model, trained_on=trained_on)
     print_figures(figures)
     if given.json:
         given.json.write_text(json.dumps(asdict(figures), indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import embedding, scrubbing
+from tests.benchmarks import embedding, labels, scrubbing, switch
 from tests.benchmarks.__main__ import run
 from tests.benchmarks.peers import judge
 from tests.benchmarks.scrape import measure
@@ -92,9 +92,25 @@ def test_the_benchmark_of_embedding_sends_what_is_new_and_judges_what_is_stored(
     assert embedding.KNOWN_TEXTS in printed.getvalue()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["chroma", "pgvector"])
+def test_the_benchmark_of_a_switch_times_each_step(backend: str) -> None:
+    seconds = switch.run(50, backend)
+    assert list(seconds) == ["first load", "fill", "switch", "switch back"]
+    assert all(each > 0 for each in seconds.values())
+
+
 def test_the_benchmark_of_embedding_sees_wrong_and_lost_vectors() -> None:
     wanted = {"1": "one", "2": "two", "3": "three"}
     right = {"1": vector_of("one"), "2": vector_of("two") * 2}
     assert judge(right, wanted) == (0, 1)
     assert judge(right | {"3": vector_of("two")}, wanted) == (1, 0)
     assert judge(right | {"3": vector_of("three"), "4": vector_of("four")}, wanted) == (1, 0)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_labels_judges_the_one_account_that_changed() -> None:
+    figures = labels.measure(posts=400, accounts=4, data=None)
+    assert (figures.judged_accounts, figures.reports) == (1, {})
+    assert figures.first_seconds > 0
+    assert figures.peak_megabytes > 0

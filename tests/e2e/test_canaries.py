@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from everreach_assets.domain.collections import COLLECTIONS, PROSPECTS
+from everreach_assets.domain.collections import COLLECTIONS, CONTENT, PROSPECTS
 from resources.addresses import child_environment
 from resources.servers import running_servers
 from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
@@ -99,6 +99,8 @@ def push(stack: Stack, files: Path) -> None:
         asked = handles(IDENTITIES[0]) if collection == PROSPECTS.name else FORMATS["signature"](IDENTITIES[0])
         stack.command("search", f"{CONTROL}: {asked}", "--collection", collection, "-n", 200)
     stack.command("strategy", "show", "x")
+    text = "\n".join(write(IDENTITIES[0]) for write in FORMATS.values())
+    stack.command("strategy", "score", "x", text, "--account", "someone", may_fail=True)  # few posts were comparable
     stack.run_jobs("cloud_sync_job", "cloud_parity_job")
     stack.command("sync", environment=CHROMA_CLOUD)
     ask_the_service(stack)  # while the people are known: a name is, as long as its prospect is (docs/architecture.md)
@@ -128,9 +130,13 @@ def ask_the_service(stack: Stack) -> None:
             stack.http("POST", "/api/v1/metrics", json={given: given})
             stack.http("POST", "/api/v1/metrics", content=given.encode())
             stack.http("GET", f"/api/v1/{quote(given, safe='')}")
+            stack.http("GET", f"/api/v1/strategies/{quote(given, safe='')}")
+            for draft in ({"text": given, "account": "someone"}, {"text": "", "account": given, given: given}):
+                stack.http("POST", "/api/v1/strategies/x/score", json=draft)
             stack.http("GET", "/metrics", params={"name[]": given})
             stack.http("POST", "/api/v1/metrics", token=quote(given), json={})
             stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json={"version": given, "alerts": [given]})
+    search_and_record(stack)
     for who in IDENTITIES[::3]:  # a message a second: each tells of one person, in as many formats as fit into it
         alerts = [
             alert(
@@ -143,6 +149,27 @@ def ask_the_service(stack: Stack) -> None:
         sent = body(*alerts, groupKey=f"{{}}:{who.number}")
         assert stack.http("POST", "/api/v1/alerts", token=stack.alert_token, json=sent).is_success
     stack.dispatch.wait_for(len(IDENTITIES[::3]), DISPATCH_SECONDS)
+
+
+def search_and_record(stack: Stack) -> None:
+    """Searches and outcomes over HTTP, right and wrong ones: each person in all formats, then one in all places."""
+    for who in IDENTITIES:
+        text = f"{CONTROL}\n" + "\n\n".join(write(who) for write in FORMATS.values())
+        answer = stack.http("POST", "/api/v1/search", json={"collection": CONTENT.name, "text": text, "n": 3})
+        assert answer.is_success
+        right = {"platform": "x", "post_id": f"http-{who.number}", "metrics": {"likes": who.number}, "text": text}
+        wrong = [right | {"platform": text}, right | {"metrics": {who.email: 1}}, right | {"account": who.email}]
+        assert stack.http("POST", "/api/v1/outcomes", json={"outcomes": [right, *wrong]}).status_code == 207
+    for given in (who.name, *who.email_spellings, *who.phone_spellings, text):
+        for path, asked in (
+            ("/api/v1/search", {"collection": given, "text": given}),
+            ("/api/v1/search", {"collection": PROSPECTS.name, "text": given, "n": given, given: given}),
+            ("/api/v1/search", {"collection": CONTENT.name, "text": CONTROL, "where": {"platform": given}}),
+            ("/api/v1/search", {"collection": CONTENT.name, "text": CONTROL, "where": {given: {given: given}}}),
+            ("/api/v1/outcomes", {"platform": given, "post_id": given, "metrics": {given: given}, given: given}),
+            ("/api/v1/outcomes", {"outcomes": [given]}),
+        ):
+            stack.http("POST", path, json=asked)
 
 
 def speak_the_control_word(stack: Stack) -> None:

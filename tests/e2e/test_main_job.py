@@ -6,16 +6,32 @@ import subprocess
 import time
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 
+from everreach_assets.build import build_definitions
+from everreach_assets.domain.sample import make_sample
+from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.servers import embedded_processes, running_servers
 from resources.settings import Settings
+from resources.space_documents import SHARDS
 from tests.everreach import EVERREACH, Everreach
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
+PLATFORMS = ("instagram", "linkedin", "tiktok", "x", "youtube")
+PARTITIONS = {"feedback/strategies": len(PLATFORMS), "feedback/weekly_changes": 1, "spaces/migration_shards": SHARDS}
+STEPS = (
+    "start servers",
+    "read the files",
+    "load Dagster",
+    "label and embed",
+    "build strategies",
+    "search",
+    "cloud, retention, spaces, week",
+)
 MAPPINGS = Path(__file__).parents[2] / "docs" / "mappings"
 SHARED_POSTS = {
     "facebook": "facebook_pages_2016/dev_7pages.csv",
@@ -44,20 +60,69 @@ def interrupted(everreach: Everreach, number: signal.Signals, *, after: str) -> 
 
 
 @pytest.fixture(scope="module")
-def everreach(tmp_path_factory: pytest.TempPathFactory) -> Everreach:
-    """Postgres alone, after the main job on the sample."""
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Everreach, str]:
+    """Postgres alone, after the main job on the sample, and what that printed."""
     commands = Everreach(tmp_path_factory.mktemp("pgvector"), vector_backend="pgvector")
-    printed = commands("run")
-    for line in ("660", "vectors in content_embeddings", "Labels by platform", "opens with a question", "Most similar"):
-        assert line in printed
+    return commands, commands("run")
+
+
+@pytest.fixture(scope="module")
+def everreach(first_run: tuple[Everreach, str]) -> Everreach:
+    return first_run[0]
+
+
+def below(title: str, printed: str) -> list[str]:
+    """The lines after the one that begins with the title, up to the next empty one or step."""
+    rest = itertools.dropwhile(lambda line: not line.startswith(title), printed.splitlines())
+    return list(itertools.takewhile(lambda line: line.strip() and not line.startswith("..."), list(rest)[1:]))
+
+
+def test_the_first_run_prints_all_that_came_out_and_what_to_do_next(first_run: tuple[Everreach, str]) -> None:
+    _, printed = first_run
+    counts = [" ".join(line.split()) for line in below("In the database", printed)]
+    sample = make_sample()
+    posts, prospects, lessons = (len(each) for each in (sample.posts, sample.prospects, sample.lessons))
+    for name, rows in (("content", posts), ("outcome", posts), ("prospect", prospects), ("lesson", lessons)):
+        assert any(line.startswith(f"vectors in {name}_embeddings {rows:,} ") for line in counts), name
+    assert {line.split()[0] for line in below("Labels by platform", printed)} >= set(PLATFORMS)
+    strategies = below("Strategies", printed)
+    for platform in PLATFORMS:
+        assert any(line.startswith(f"{platform}: strategy ") for line in strategies), platform
+    assert any("opens with a question" in line for line in strategies)
+    similar = [float(line.split()[0]) for line in below('Most similar to "how to get more people', printed)]
+    assert len(similar) == 5
+    assert similar == sorted(similar, reverse=True)
+    times = [line.rsplit(maxsplit=1) for line in below("Time", printed)]
+    assert [name for name, _ in times] == ["step", *STEPS, "all"]
+    assert abs(sum(float(seconds) for _, seconds in times[1:-1]) - float(times[-1][1])) < 0.1 * len(STEPS)
+    assert "make up" in "".join(below("Next", printed))
     assert "Searches are answered by pgvector" in printed
-    return commands
+
+
+def test_the_first_run_materialised_the_whole_graph_and_says_how_many_rows_each_asset_has(
+    everreach: Everreach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_servers(everreach.settings) as addresses:
+        for name, value in child_environment(everreach.settings, addresses).items():
+            monkeypatch.setenv(name, value)
+        with dg.DagsterInstance.from_config(str(prepare_dagster_home(everreach.settings))) as instance:
+            for spec in build_definitions().resolve_all_asset_specs():
+                made = instance.fetch_materializations(spec.key, limit=100).records
+                seen = instance.fetch_observations(spec.key, limit=100).records  # sources are observed, not made
+                assert bool(seen) == (spec.group_name == "sources"), spec.key
+                for event in [each.asset_materialization or each.asset_observation for each in (*made, *seen)]:
+                    assert event is not None
+                    rows = event.metadata.keys() & {"dagster/row_count", "dagster/partition_row_count"}
+                    assert len(rows) == 1, spec.key
+                partitions = {each.partition_key for each in made} - {None}
+                assert len(partitions) == PARTITIONS.get(spec.key.to_user_string(), 0), spec.key
+                assert made or seen, spec.key
 
 
 def test_a_second_run_changes_nothing(everreach: Everreach) -> None:
     before = _dump(everreach.settings)
     printed = everreach("run")
-    assert "660 as before; 0 new observations" in printed
+    assert "1,200 as before; 0 new observations" in printed
     after = _dump(everreach.settings)
     assert {table: rows for table, rows in after.items() if rows != before[table]} == {}
     assert before["vector_embeddings"]
@@ -91,7 +156,7 @@ def test_wrong_input_is_told_what_to_do(everreach: Everreach, arguments: tuple[s
 def test_own_posts_are_not_mixed_with_the_sample_unnoticed(everreach: Everreach, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     own.write_text("post_id,text,account,published_at,views\n1,My own post,me,2026-01-01T00:00:00Z,10\n")
-    assert "Among your posts are the 660 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
+    assert "Among your posts are the 1,200 synthetic ones" in everreach("run", "--posts", own, "--platform", "facebook")
 
 
 def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_up_none(tmp_path: Path) -> None:
@@ -110,10 +175,10 @@ def test_a_run_that_is_interrupted_ends_in_a_word_and_one_that_is_killed_holds_u
 def test_an_index_that_lost_rows_is_found_out_and_made_whole(tmp_path: Path) -> None:
     commands = Everreach(tmp_path)
     assert "Searches are answered by chroma" in commands("run")
-    assert "660 vectors, all in chroma" in commands("index", "check")
+    assert "1,200 vectors, all in chroma" in commands("index", "check")
     _lose_rows(commands.settings)
     assert "100 missing" in commands("index", "check", expect=1)
-    assert "660 vectors, all in chroma" in commands("index", "rebuild", "content_embeddings")
+    assert "1,200 vectors, all in chroma" in commands("index", "rebuild", "content_embeddings")
     commands("index", "check")
 
 
@@ -140,7 +205,7 @@ def test_a_file_without_rows_is_no_failure(everreach: Everreach, shared_data: Pa
     assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
 
 
-COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock")
+COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock", "retention_plans")
 """Tables, by the beginning of their names, in which every run leaves what it did, also where it changed nothing."""
 
 

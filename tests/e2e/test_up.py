@@ -12,6 +12,7 @@ import pytest
 from resources.ports import answers_http
 from resources.processes import end_processes
 from resources.servers import embedded_processes
+from tests.api_server import certificate
 from tests.everreach import Everreach, until
 
 pytestmark = pytest.mark.timeout(500)
@@ -81,12 +82,15 @@ def test_up_serves_the_ui_and_ctrl_c_leaves_no_process(stack: Everreach) -> None
 
 
 @pytest.mark.slow
-def test_down_stops_up_and_says_when_nothing_runs(stack: Everreach) -> None:
+def test_up_with_a_certificate_says_https_and_down_stops_it(stack: Everreach) -> None:
     nothing = stack.run("down")
     assert (nothing.returncode, nothing.stdout) == (0, "Nothing is running.\n")
     assert not stack.settings.home.exists()
 
+    files = dict(zip(("everreach_tls_certificate", "everreach_tls_key"), certificate(stack.folder), strict=True))
+    stack.settings = stack.settings.model_copy(update=files)
     command = stack.up()
+    assert f"https://localhost:{stack.settings.everreach_metrics_port}/metrics" in stack.output()
     stopped = stack.run("down")
     assert stopped.returncode == 0, stopped.stderr
     assert f"Stopped everreach up (process {command.pid})." in stopped.stdout

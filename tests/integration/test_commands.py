@@ -13,9 +13,9 @@ from everreach_assets.memory import open_memory
 from resources.settings import Settings
 
 
-def everreach(database_url: str, *arguments: str) -> Result:
+def everreach(database_url: str, *arguments: str, typed: str | None = None) -> Result:
     environment = {"EVERREACH_DATABASE_URL": database_url, "VECTOR_BACKEND": "pgvector"}
-    return CliRunner().invoke(main, arguments, env=environment)
+    return CliRunner().invoke(main, arguments, env=environment, input=typed)
 
 
 @pytest.fixture
@@ -36,6 +36,18 @@ def test_refused_rows_are_counted_and_listed(database_url: str, bad_rows: Path) 
     listed = everreach(database_url, "dead-letters", "--kind", "outcomes", "-n", "3").output.splitlines()
     assert [line.split("  ")[1:3] for line in listed] == [["outcomes", f"outcomes.jsonl:{line}"] for line in (8, 7, 6)]
     assert "There are none." in everreach(database_url, "dead-letters", "--kind", "posts").output
+
+
+def test_ingest_ends_with_1_only_where_there_were_rows_and_none_could_be_taken(
+    database_url: str, bad_rows: Path, tmp_path: Path
+) -> None:
+    none_good, empty = tmp_path / "none_good.jsonl", tmp_path / "empty.jsonl"
+    none_good.write_text("".join(bad_rows.read_text().splitlines(keepends=True)[1:]))
+    empty.touch()
+    refused = everreach(database_url, "ingest", "outcomes", str(none_good))
+    assert (refused.exit_code, "7 rows could not be taken" in refused.output) == (1, True)
+    assert everreach(database_url, "ingest", "outcomes", str(bad_rows)).exit_code == 0
+    assert everreach(database_url, "ingest", "outcomes", str(empty)).exit_code == 0
 
 
 def test_psql_opens_the_database_and_takes_its_own_options(

@@ -9,14 +9,17 @@ import dagster as dg
 import pytest
 
 from everreach_assets.assets.retention import PurgeConfig
+from everreach_assets.assets.sources import OBSERVER_VERSION
 from everreach_assets.build import build_definitions
 from everreach_assets.cloud_sync import SYNCED
 from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
+from everreach_assets.domain.retention import PLANNER_VERSION
 from everreach_assets.domain.sample import make_sample, write_sample
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.domain.sync import POLICY_VERSION
+from everreach_assets.domain.weekly_changes import WEEK_VERSION
 from everreach_assets.partitions import weeks
 from everreach_assets.retention import RetentionRules, load_policy
 from everreach_assets.schedules import cloud_parity_schedule, cloud_sync_schedule, strategy_refresh_schedule
@@ -37,14 +40,14 @@ PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
 
 # --- the graph --------------------------------------------------------------------------------------------------
 
-GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
+GRAPH: dict[str, tuple[list[str], str, set[str], str]] = {
     "cloud/content_embeddings": (["vectors/content_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
     "cloud/lesson_embeddings": (["vectors/lesson_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
     "cloud/outcome_embeddings": (["vectors/outcome_embeddings"], "cloud", {"postgres", "chroma"}, POLICY_VERSION),
-    "sources/lessons": ([], "sources", {"postgres"}, None),
-    "sources/outcomes": ([], "sources", {"postgres"}, None),
-    "sources/posts": ([], "sources", {"postgres"}, None),
-    "sources/prospects": ([], "sources", {"postgres"}, None),
+    "sources/lessons": ([], "sources", {"postgres"}, OBSERVER_VERSION),
+    "sources/outcomes": ([], "sources", {"postgres"}, OBSERVER_VERSION),
+    "sources/posts": ([], "sources", {"postgres"}, OBSERVER_VERSION),
+    "sources/prospects": ([], "sources", {"postgres"}, OBSERVER_VERSION),
     "feedback/outcome_classifications": (
         ["sources/outcomes", "sources/posts"],
         "feedback",
@@ -61,7 +64,7 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         ["feedback/outcome_classifications", "feedback/strategies"],
         "feedback",
         {"python", "postgres"},
-        None,
+        WEEK_VERSION,
     ),
     "retention/plans": (
         [
@@ -73,9 +76,9 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         ],
         "retention",
         {"python", "postgres"},
-        None,
+        PLANNER_VERSION,
     ),
-    "retention/purges": (["retention/plans"], "retention", {"python", "postgres", "chroma"}, None),
+    "retention/purges": (["retention/plans"], "retention", {"python", "postgres", "chroma"}, PLANNER_VERSION),
     "spaces/heal_embeddings": (
         [
             "vectors/content_embeddings",
@@ -85,7 +88,7 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         ],
         "spaces",
         {"postgres", "chroma"},
-        None,
+        SCRUBBER_VERSION,
     ),
     "spaces/migration_shards": (
         [
@@ -96,10 +99,15 @@ GRAPH: dict[str, tuple[list[str], str, set[str], str | None]] = {
         ],
         "spaces",
         {"postgres"},
-        None,
+        SCRUBBER_VERSION,
     ),
     "vectors/content_embeddings": (["sources/posts"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
-    "vectors/lesson_embeddings": (["sources/lessons"], "vectors", {"postgres", "chroma"}, SCRUBBER_VERSION),
+    "vectors/lesson_embeddings": (
+        ["feedback/strategies", "sources/lessons"],
+        "vectors",
+        {"postgres", "chroma"},
+        SCRUBBER_VERSION,
+    ),
     "vectors/outcome_embeddings": (
         ["feedback/outcome_classifications", "vectors/content_embeddings"],
         "vectors",
@@ -131,7 +139,7 @@ def test_the_definitions_load(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
 
 
-def test_the_graph_is_as_it_is_drawn_in_the_docs(definitions: dg.Definitions) -> None:
+def test_the_graph_has_these_assets_each_with_its_code_version(definitions: dg.Definitions) -> None:
     found = {
         spec.key.to_user_string(): (
             sorted(dep.asset_key.to_user_string() for dep in spec.deps),
@@ -350,7 +358,7 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     }
     assert metadata["feedback/outcome_classifications"]["new_snapshots"] == observations
     assert metadata["vectors/prospect_embeddings"]["redactions"].keys() == {"email", "phone", "name"}
-    assert len(list(first.get_asset_check_evaluations())) == 9
+    assert len(list(first.get_asset_check_evaluations())) == 10
 
     again = metadata_of(project.run("memory_refresh_job"))
     for name in COLLECTIONS:
@@ -394,14 +402,14 @@ def test_the_retention_job_shows_what_would_go_and_purges_it_when_told(
     assert (dry["retention/plans"]["dagster/row_count"], dry["retention/purges"]["dagster/row_count"]) == (15, 15)
     assert dry["retention/purges"]["summary"] == "15 documents would be purged, 0 of the plan kept"
     assert (dry["retention/purges"]["is_dry_run"], dry["retention/purges"]["deleted"]) == (True, 0)
-    assert "| content_embeddings | 660 | 10 | 0 | 0 | 0 | 650 | 0 | 0 |" in dry["retention/plans"]["counts"]
+    assert "| content_embeddings | 1200 | 10 | 0 | 0 | 0 | 1190 | 0 | 0 |" in dry["retention/plans"]["counts"]
     assert dry["retention/plans"]["ages"].startswith("![ages](data:image/png;base64,")
     config = {"ops": {"retention__purges": {"config": {"dry_run": False}}}}
     live = metadata_of(project.run("retention_job", config=config))["retention/purges"]
     assert (live["deleted"], live["plan_hash"]) == (15, dry["retention/plans"]["plan_hash"])
     assert metadata_of(project.run("retention_job", config=config))["retention/plans"]["dagster/row_count"] == 0
     project.run("memory_refresh_job")
-    assert (project.vector_db.count("content_embeddings"), project.vector_db.count("prospect_embeddings")) == (650, 55)
+    assert (project.vector_db.count("content_embeddings"), project.vector_db.count("prospect_embeddings")) == (1190, 55)
 
 
 def test_a_refused_purge_fails_the_run_at_once_and_says_what_to_do(

@@ -107,8 +107,10 @@ class Operations:
             times,
         )
 
-    def breaker(self) -> tuple[object, ...]:
-        rows = self.run("SELECT failures, opened_at IS NOT NULL, times_opened FROM embedding_breakers")
+    def breaker(self, row: str = "openai") -> tuple[object, ...]:
+        rows = self.run(
+            "SELECT failures, opened_at IS NOT NULL, times_opened FROM embedding_breakers WHERE provider = %s", row
+        )
         return rows[0] if rows else (0, False, 0)
 
 
@@ -224,6 +226,22 @@ def test_after_a_failure_at_any_call_one_clean_run_gives_exactly_the_expected_st
         np.testing.assert_allclose(found, vector_of(f"Text number {int(str(doc_id)[-3:])}"), atol=1e-6)
 
 
+def test_a_first_load_has_as_many_requests_under_way_as_the_setting_says(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everreach_assets.domain.embedding_inputs.FEWEST_SHARED", 2)
+    operations.add_posts()
+    all_are_there = threading.Barrier(4)
+
+    def inputs_when_all_are_there(body: dict[str, list[str]]) -> list[str]:
+        all_are_there.wait(timeout=30)
+        return body["input"]
+
+    monkeypatch.setattr(operations.openai, "inputs_of", inputs_when_all_are_there)
+    assert operations.embed(embedding_concurrency=4).vectors == POSTS
+    assert sorted(len(request.inputs) for request in operations.openai.requests) == [5, 6, 6, 6]
+
+
 STEPS = {
     "before the cache is read": ("resources.embedding_cache.PostgresCache.get_many", 0, 0),
     "before the quota is reserved": ("resources.embedding_quota.EmbeddingQuota.reserve", 1, 0),
@@ -263,14 +281,14 @@ with Database(url) as database:
 
 
 @pytest.mark.slow  # each case starts a process
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "concurrency"), [*((step, 1) for step in STEPS), ("before the cache is written", 2)])
 def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_missing(
-    operations: Operations, step: str, monkeypatch: pytest.MonkeyPatch
+    operations: Operations, step: str, concurrency: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But for the one request whose answer had not reached the cache when the process died."""
+    """But for the requests under way, whose answers had not reached the cache when the process died."""
     operations.add_posts()
     name, calls, unstored = STEPS[step]
-    environment = json.dumps(operations.environment(embedding_concurrency=1))
+    environment = json.dumps(operations.environment(embedding_concurrency=concurrency))
     run_until_killed(EMBEDDING, operations.database.url, environment, step=name, calls=calls, imports=IMPORTS)
     monkeypatch.setattr("resources.providers.openai_compatible.MAX_INPUTS", 6)
     assert operations.embed(embedding_concurrency=1).vectors == POSTS
@@ -278,7 +296,7 @@ def test_killed_at_any_step_and_run_again_no_text_is_paid_for_twice_and_none_is_
     assert set(times) == {f"Text number {n}" for n in range(1, POSTS + 1)}
     twice = [text for text, paid in times.items() if paid > 1]
     assert max(times.values()) <= 1 + (unstored > 0)
-    assert len(twice) <= 6 * unstored
+    assert len(twice) <= 6 * unstored * concurrency
 
 
 # --- dead letters -----------------------------------------------------------------------------------------------
@@ -394,6 +412,29 @@ def test_without_a_backup_a_request_waits_for_the_breaker_as_long_as_its_deadlin
         operations.open_breaker(seconds_ago=1)
         with pytest.raises(Unavailable, match="tried again in"):
             embedder.embed_many(CONTENT.name, ["two"])
+
+
+def test_searches_that_cannot_wait_open_a_breaker_of_their_own_and_stop_no_batch(operations: Operations) -> None:
+    operations.openai.latency_seconds = 2.0
+    queries = "openai/queries"
+    with operations.embedder(embedding_timeout_seconds=1.0, embedding_deadline_seconds=1.0) as searching:
+        space = searching.space_of(CONTENT.name)
+        with pytest.raises(Unavailable, match="no answer within the deadline"):
+            searching.embed_query_in(CONTENT.name, "one", space)
+        assert (operations.breaker(queries), operations.breaker()) == ((1, True, 1), (0, False, 0))
+        with pytest.raises(Unavailable, match="tried again"):
+            searching.embed_query_in(CONTENT.name, "one", space)
+        with operations.embedder(**FALLBACK) as embedding:
+            assert spaces_of(embedding.embed_many(CONTENT.name, ["two"]).results) == {"openai": 1}
+        assert operations.breaker(queries) == (0, False, 0)  # the provider is there
+        operations.openai.latency_seconds = 0
+        assert searching.embed_query_in(CONTENT.name, "one", space) is not None
+        operations.open_breaker()
+        with pytest.raises(Unavailable, match="tried again"):
+            searching.embed_query_in(CONTENT.name, "three", space)
+        operations.open_breaker(seconds_ago=31)
+        assert searching.embed_query_in(CONTENT.name, "three", space) is not None
+        assert operations.breaker() == (0, False, 0)
 
 
 def test_a_rate_limit_does_not_open_the_breaker_unless_it_outlasts_the_deadline(operations: Operations) -> None:

@@ -321,13 +321,16 @@ def test_after_a_failure_at_any_call_one_clean_run_gives_the_whole_store(
     assert mended == clean.stored()
 
 
-def test_a_failure_of_the_provider_leaves_chroma_to_be_caught_up(database: Database, chroma: IndexMaker) -> None:
+def test_a_failure_of_the_provider_leaves_chroma_to_be_caught_up(
+    database: Database, chroma: IndexMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everreach_assets.embedding.BATCH_DOCUMENTS", 100)
     failing = Memory(database, chroma(database), CountingProvider(fails_at=1))
-    add_posts(failing, 1_001)  # two batches
+    add_posts(failing, 101)  # two batches
     with pytest.raises(Unavailable):
         failing.embed()
-    assert len(failing.stored()) == 1_000
-    assert failing.embed().vectors == 1_001
+    assert len(failing.stored()) == 100
+    assert failing.embed().vectors == 101
     assert failing.is_whole()
 
 

@@ -141,8 +141,8 @@ def with_history(loop: Loop) -> Loop:
 
 def test_each_post_with_an_outcome_gets_one_label(with_history: Loop) -> None:
     assert with_history.rows("SELECT label, count(*) FROM outcome_labels GROUP BY 1 ORDER BY 1") == [
-        ("average", 10),
-        ("insufficient_data", 10),
+        ("average", 15),
+        ("insufficient_data", 5),
     ]
     assert with_history.rows("SELECT count(*) FROM outcome_snapshots WHERE label_seq IS NULL") == [(0,)]
     assert with_history.i1_holds()
@@ -175,7 +175,7 @@ def test_labelling_again_changes_nothing(with_history: Loop) -> None:
     before = with_history.dump()
     report = with_history.classify()
     assert (report.new_snapshots, report.changed, report.unchanged) == (0, 0, 0)
-    assert report.labels == {"x": {"average": 10, "insufficient_data": 10}}
+    assert report.labels == {"x": {"average": 15, "insufficient_data": 5}}
     assert with_history.dump() == before
 
 
@@ -190,7 +190,7 @@ def test_platforms_without_new_snapshots_are_left_alone(with_history: Loop) -> N
 def test_another_version_of_the_classifier_labels_everything_anew(
     with_history: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everreach_assets.classification.CLASSIFIER_VERSION", "2")
+    monkeypatch.setattr("everreach_assets.classification.CLASSIFIER_VERSION", "next")
     assert with_history.classify().changed == 20
     assert with_history.history(15) == [("average", 1_000.0, False), ("average", 1_000.0, True)]
     assert with_history.classify().changed == 0
@@ -280,7 +280,7 @@ def test_the_strategy_before_goes_to_the_archive_as_it_was(with_strategy: Loop) 
     assert isinstance(archived[0], dict)
     assert archived[0].pop("archived_at") is not None
     assert archived[0] == before[0]
-    assert with_strategy.rows("SELECT outcomes, new_outcomes FROM actp_feedback_strategy") == [(20, 10)]
+    assert with_strategy.rows("SELECT outcomes, new_outcomes FROM actp_feedback_strategy") == [(25, 10)]
 
 
 def test_the_archive_has_the_columns_of_the_strategy_and_the_time(loop: Loop) -> None:
@@ -329,8 +329,10 @@ class Crash(Exception):
 
 CRASH_POINTS = [
     "everreach_assets.strategy_builder.rules.build_strategy",
-    "everreach_assets.strategy_builder.strategy_rows.replace_strategy",
-    "resources.strategies.strategy_in_force",  # after the last write of the transaction
+    "everreach_assets.strategy_builder.backtests.judge",
+    "everreach_assets.strategy_builder.strategy_rows.store_strategy",
+    "everreach_assets.strategy_builder.lesson_rows.apply",
+    "everreach_assets.strategy_builder.strategy_rows.record_rebuild",  # the last write of the transaction
 ]
 
 
@@ -371,9 +373,10 @@ def test_a_strategy_cites_posts_that_exist_and_the_check_says_when_one_is_gone(l
     loop.embed()
     in_force = loop.rebuild().in_force
     assert in_force is not None
-    claims = {claim["trait"]: claim for claim in in_force.strategy["claims"]}
-    assert claims["type thread"]["evidence"] == "rule"
-    (cited, *_) = claims["type thread"]["exemplars"]
+    assert in_force.content is not None
+    claims = {claim.trait: claim for claim in in_force.content.claims}
+    assert claims["type thread"].evidence == "rule"
+    (cited, *_) = claims["type thread"].exemplars
     assert passes(checks.every_strategy_cites_its_outcomes, loop.database)
     with loop.database.transaction() as connection:
         connection.execute("ALTER TABLE outcome_snapshots DROP CONSTRAINT outcome_snapshots_platform_post_id_fkey")

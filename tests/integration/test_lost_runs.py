@@ -61,3 +61,15 @@ def test_a_run_of_the_daemon_is_lost_only_where_no_daemon_is(instance: dg.Dagste
     run_with(instance, {LAUNCHED_TAG: "{}"}, dg.DagsterRunStatus.NOT_STARTED)
     assert fail_lost_runs(instance, launcher_is_gone=False) == []
     assert fail_lost_runs(instance, launcher_is_gone=True) == [run]
+
+
+def test_the_retry_of_a_killed_run_is_not_lost_though_it_has_the_tags_of_that_run(instance: dg.DagsterInstance) -> None:
+    dead = f"{os.uname().nodename}/1/12.00"
+    killed = run_with(instance, {})
+    instance.add_run_tags(killed, {PROCESS_TAG: f"{dead}//{killed}"})
+    retry = run_with(instance, {PROCESS_TAG: f"{dead}//{killed}"})
+    assert fail_lost_runs(instance, launcher_is_gone=False) == [killed]
+    instance.add_run_tags(retry, process_tag(retry))
+    assert fail_lost_runs(instance, launcher_is_gone=False) == []
+    instance.add_run_tags(retry, {PROCESS_TAG: f"{dead}//{retry}"})
+    assert fail_lost_runs(instance, launcher_is_gone=False) == [retry]

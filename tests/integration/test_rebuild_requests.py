@@ -14,8 +14,8 @@ from everreach_assets.build import build_definitions
 from everreach_assets.checks import every_strategy_is_fresh
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.errors import Unavailable
+from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.rebuilds import NEW_OUTCOMES, QUICK_ATTEMPTS, backoff
-from everreach_assets.domain.strategies import LabelledOutcome
 from everreach_assets.feedback import FeedbackSyncEngine
 from everreach_assets.lost_runs import PROCESS_TAG, process_tag
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
@@ -340,4 +340,4 @@ def test_the_daemons_run_says_which_process_it_is_in(
     )
     run = instance.get_run_by_id(result.run_id)
     assert run is not None
-    assert run.tags[PROCESS_TAG] == process_tag()[PROCESS_TAG]
+    assert run.tags[PROCESS_TAG] == process_tag(run.run_id)[PROCESS_TAG]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everreach_assets.domain.pii_scores import measure
-from tests.labelled_sets import labelled_sets
+from tests.labelled_sets import POSTS_WITH_A_NAME, labelled_sets
 
 pytestmark = pytest.mark.shared_data
 
@@ -31,7 +31,8 @@ PRECISION = {
     ("emerging entities, known people", "name"): 0.85,
 }
 OTHERS_RECALL = {"email": 0.99, "phone": 0.97, "name": 1.0}
-POSTS_WITHOUT_A_NAME = 0.998
+ALTERED_AT_MOST = 0.002
+"""Of the posts of each set in which nobody is named."""
 
 
 def test_every_labelled_set_reaches_its_floors(shared_data: Path) -> None:
@@ -47,10 +48,10 @@ def test_every_labelled_set_reaches_its_floors(shared_data: Path) -> None:
             assert score.precision >= PRECISION.get(where, 0.99), (where, score)
 
 
-def test_posts_keep_their_words(shared_data: Path) -> None:
+def test_posts_keep_their_words_but_for_names_of_people(shared_data: Path) -> None:
     posts = [each for each in labelled_sets(shared_data) if each.name.startswith("posts")]
-    outcomes = [measure(each.scrubber, each.texts) for each in posts]
-    texts = sum(each.texts for each in outcomes)
-    assert texts > 7_000
-    assert sum(each.texts_with["name"] for each in outcomes) < (1 - POSTS_WITHOUT_A_NAME) * texts
+    *outcomes, with_a_name = [measure(each.scrubber, each.texts) for each in posts]
+    assert sum(each.texts for each in outcomes) > 7_000
+    assert all(each.texts_with["name"] < ALTERED_AT_MOST * each.texts for each in outcomes)
     assert [each.texts_with["phone"] for each in outcomes[:3]] == [0, 0, 0]  # Facebook, Reddit, X: nobody gives one
+    assert with_a_name.texts_with["name"] == with_a_name.texts == len(POSTS_WITH_A_NAME)

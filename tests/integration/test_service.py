@@ -1,8 +1,8 @@
 """The service's routes on the real application and a real Postgres: who may call, and what is refused."""
 
+import functools
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +27,9 @@ from everreach_assets.service.server import (
     tls_options,
 )
 from resources.database import Database
+from resources.ports import answers_http
 from resources.settings import Settings
-from tests.conftest import program
+from tests.api_server import certificate
 
 DMS = "everreach_dms_sent_total"
 TOKEN = {"Authorization": "Bearer first-token"}
@@ -225,18 +226,6 @@ def test_a_file_of_tokens_that_others_may_read_is_refused_at_the_start(tmp_path:
     assert "secret" not in str(refused.value)
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost, signed by its own key."""
-    paths = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    paths[1].chmod(0o600)
-    return paths
-
-
 def test_with_a_certificate_the_service_speaks_https_and_nothing_else(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
@@ -252,6 +241,12 @@ def test_with_a_certificate_the_service_speaks_https_and_nothing_else(
             assert httpx.get(f"https://{place}/healthz", verify=trust, trust_env=False).json() == {"status": "ok"}
             with pytest.raises(httpx.HTTPError):
                 httpx.get(f"http://{place}/healthz", trust_env=False)
+            answers = functools.partial(answers_http, listener.getsockname()[1], "/healthz")
+            assert answers(certificate=files["everreach_tls_certificate"])
+            (tmp_path / "other").mkdir()
+            assert not answers(certificate=certificate(tmp_path / "other")[0])
+            assert not answers(certificate=tmp_path / "being replaced")
+            assert not answers()
         finally:
             server.should_exit = True
             thread.join()

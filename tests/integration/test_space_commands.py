@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
-from everreach_assets import schedules
+from everreach_assets import migration, schedules
 from everreach_assets.assets.spaces import heal_embeddings, migration_shards
 from everreach_assets.cli import main
 from everreach_assets.embedding import embed_collection
 from everreach_assets.memory import open_memory
 from everreach_assets.partitions import shards
+from resources import spaces
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
 from resources.settings import Settings
@@ -172,7 +173,15 @@ def test_a_migration_is_filled_by_its_shards_in_the_background(memory: SpaceMemo
     assert isinstance(requests, list)
     assert [each.partition_key for each in requests] == shards.get_partition_keys()
     assert len(requests) == 16
-    for each in (*requests, requests[0]):  # the first again: outcomes are copied from posts of every shard
+    first_four = {"dagster/asset_partition_range_start": "00", "dagster/asset_partition_range_end": "03"}
+    made = dg.materialize([migration_shards], resources=resources(memory), tags=first_four)
+    materialised = made.asset_materializations_for_node("spaces__migration_shards")
+    assert sorted(str(each.partition) for each in materialised) == ["00", "01", "02", "03"]
+    with memory.database.connection() as connection:
+        names = spaces.migrating(connection)
+    left = sum(migration.remaining(name, database=memory.database, embedder=memory.embedder) for name in names)
+    assert 0 < left == materialised[0].metadata["remaining"].value
+    for each in (*requests[4:], requests[0]):  # the first again: outcomes are copied from posts of every shard
         result = dg.materialize([migration_shards], resources=resources(memory), partition_key=each.partition_key)
         assert result.success
     assert isinstance(due(), dg.SkipReason)

@@ -1,6 +1,7 @@
 """The documentation against the code: links, settings, commands, tests that are cited, Python that is shown."""
 
 import ast
+import importlib
 import itertools
 import re
 import shlex
@@ -11,6 +12,7 @@ import click
 import pytest
 import yaml
 
+from everreach_assets.build import build_definitions
 from everreach_assets.cli import main
 from everreach_assets.domain.metric_catalogue import METRICS
 from resources.settings import Settings
@@ -95,7 +97,7 @@ def test_every_everreach_command_that_is_shown_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["server", "index mend", "run --post FILE", "ingest pots FILE", "strategy list", "search x --limit 3"]
+    "line", ["server", "index mend", "run --post FILE", "ingest pots FILE", "strategy lists", "search x --limit 3"]
 )
 def test_a_command_that_does_not_exist_is_a_fault(line: str) -> None:
     assert fault_of(line.split())
@@ -112,10 +114,25 @@ def test_every_make_target_and_variable_that_is_shown_exists(page: Path) -> None
         assert not re.match(r"make [a-z-]*[^a-z-= ]", line), f"{line}: this test does not understand it"
 
 
+MODULE = re.compile(r"\bpython -m ((?:tests|everreach_assets)(?:\.\w+)*)")
+MODULES = sorted(
+    {name for text in (MAKEFILE, *(page.read_text("utf-8") for page in PAGES)) for name in MODULE.findall(text)}
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_that_is_shown_can_be_imported_and_run(module: str) -> None:
+    imported = importlib.import_module(module)
+    if hasattr(imported, "__path__"):
+        imported = importlib.import_module(f"{module}.__main__")
+    assert 'if __name__ == "__main__":' in Path(str(imported.__file__)).read_text(encoding="utf-8")
+
+
 def test_the_pages_show_commands_at_all() -> None:
     shown = list(itertools.chain.from_iterable(commands(page) for page in PAGES))
     assert {"ingest", "search", "index", "strategy", "migrate"} <= {arguments[0] for arguments in shown}
     assert "make run" in code(ROOT / "README.md")
+    assert "tests.benchmarks" in MODULES
 
 
 def test_every_command_of_everreach_is_in_the_documentation() -> None:
@@ -134,6 +151,12 @@ def test_every_setting_is_documented_once_with_its_default() -> None:
     }
     assert len(rows) == len(defaults)
     assert dict(rows) == defaults
+
+
+def test_the_readme_lists_every_asset_and_no_other() -> None:
+    rows = re.findall(r"^\| (`\w+/.*?) \| ", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    keys = {spec.key.to_user_string() for spec in build_definitions().resolve_all_asset_specs()}
+    assert sorted(key for row in rows for key in SPAN.findall(row)) == sorted(keys)
 
 
 def test_every_metric_is_documented_as_it_is_declared() -> None:

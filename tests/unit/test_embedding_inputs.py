@@ -82,6 +82,17 @@ def test_requests_keep_both_limits_and_order_and_are_as_full_as_they_may_be(
             assert len(batch) == inputs or not has_room
 
 
+@pytest.mark.parametrize(
+    ("inputs", "at_once", "expected"),
+    [(8_192, 4, 2_048), (9_000, 4, 2_048), (4_096, 4, 1_024), (4_097, 4, 1_025), (4_096, 64, 256), (100, 4, 256),
+     (4_096, 1, 2_048), (0, 4, 256)],
+)  # fmt: skip
+def test_a_batch_is_shared_out_among_the_requests_that_may_be_under_way(
+    inputs: int, at_once: int, expected: int
+) -> None:
+    assert Limits(2_048, 8_191, 300_000).shared(inputs, at_once) == Limits(expected, 8_191, 300_000)
+
+
 def test_the_mean_is_weighted_by_tokens_and_of_unit_length() -> None:
     east, north = np.array([1, 0], np.float32), np.array([0, 1], np.float32)
     np.testing.assert_allclose(np.asarray(pooled([east, north], [3, 4])), [0.6, 0.8], atol=1e-6)

@@ -64,7 +64,10 @@ def test_a_list_of_numbers_may_mix_whole_and_decimal_ones() -> None:
         ({"k": {"$gt": float("nan")}}, "nan"),
         ({"k": 2**54}, "2\\^53"),
         ({"_rev": 1}, "_rev"),
-        ({"a b": 1}, "a b"),
+        ({"a b": 1}, "metadata key: 1 to 36 of"),
+        ({"anna@example.com": {}}, "^where names no operator"),
+        ({"$anna@example.com": 1}, "^where: unknown operator;"),
+        ({"415.555.2671": {"415.555.2671": 1}}, "^where: unknown operator;"),
         ({1: 1}, "1"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE_LIBRARIES = {"numpy", "pandas", "phonenumbers", "pydantic", "scipy", "sklearn", "yaml"}
+PURE_LIBRARIES = {"numpy", "pandas", "phonenumbers", "pydantic", "scipy", "sklearn", "threadpoolctl", "yaml"}
 IMPURE_STANDARD = {
     "asyncio",
     "http",

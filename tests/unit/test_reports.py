@@ -1,23 +1,37 @@
 """Tables and pictures for people."""
 
 import base64
-import dataclasses
 import datetime as dt
 import math
 import re
+from typing import Any
 
 from everreach_assets.domain.retention import Counts, PlanItem
-from everreach_assets.domain.strategies import Claim
-from everreach_assets.plots import ages_plot, claims_plot
-from everreach_assets.reports import claim_list, item_table, label_table, plan_table
+from everreach_assets.domain.strategy_model import (
+    Backtest,
+    Change,
+    Claim,
+    Inputs,
+    Recommendation,
+    Score,
+    Strategy,
+    Topic,
+    Verdict,
+)
+from everreach_assets.plots import ages_plot, claims_plot, topic_map
+from everreach_assets.reports import change_list, claim_line, item_table, label_table, plan_table, strategy_summary
 from resources.retention.plans import Ages
 
 CLAIM = Claim(
+    claim_id="x-format-1",
+    kind="format",
     trait="type thread",
+    direction="more",
     evidence="rule",
     effect=math.log(2),
     interval=(math.log(1.5), math.log(2.5)),
     n=12,
+    n_effective=11.25,
     exemplars=["x:a", "x:b"],
     counter_exemplars=["x:z"],
 )
@@ -34,16 +48,83 @@ def test_labels_are_a_row_a_platform_in_the_order_of_names() -> None:
     assert body == [["facebook", "0", "0", "0", "0", "0", "7"], ["x", "2", "0", "0", "0", "1", "0"]]
 
 
-def test_claims_are_ratios_with_the_posts_that_they_rest_on() -> None:
-    assert claim_list([CLAIM]).splitlines() == [
-        "- do more: type thread: 2.00 times the others [1.50, 2.50], n = 12, rule",
+def strategy(**changes: object) -> Strategy:
+    inputs = Inputs(
+        snapshot_watermark=9,
+        outcomes=1_200,
+        matured=900,
+        labels={},
+        builder_version="2",
+        classifier_version="2",
+    )
+    return Strategy(platform="x", inputs=inputs).model_copy(update=changes)
+
+
+def test_a_claim_is_a_ratio_with_its_interval_and_both_sizes() -> None:
+    assert claim_line(CLAIM) == "type thread: 2.00 times the others (1.50 to 2.50), n = 12, effective 11.2, rule"
+
+
+def test_the_summary_says_what_to_do_how_often_and_which_posts_to_open() -> None:
+    less = CLAIM.model_copy(update={"claim_id": "x-slot-1", "trait": "mornings", "direction": "less"})
+    explained = less.model_copy(
+        update={"claim_id": "x-slot-2", "trait": "weekdays", "explained_by": "x-format-1", "evidence": "hypothesis"}
+    )
+    score = Score(spearman=0.4, spearman_interval=(0.2, 0.6), auc=None, auc_interval=None)
+    full = strategy(
+        claims=[CLAIM, less, explained],
+        do_more=[Recommendation(claim_id="x-format-1", trait="type thread", propensity=0.48)],
+        do_less=[Recommendation(claim_id="x-slot-1", trait="mornings", propensity=0.01)],
+        changes=[Change(claim_id="x-format-1", trait="type thread", what="new", after="rule, 2.00 times")],
+        verdict=Verdict(is_accepted=False, reason="worse than strategy 3"),
+    )
+    assert strategy_summary(full).splitlines() == [
+        "**x**: 1,200 outcomes, 900 of them final; 2 rules, 1 hypothesis, 0 to explore",
+        "",
+        "**Do more**",
+        "",
+        "- 48% of the next posts: type thread: 2.00 times the others (1.50 to 2.50), n = 12, effective 11.2, rule",
         "  - best: x:a, x:b; worst: x:z",
+        "",
+        "**Do less**",
+        "",
+        "- 1% of the next posts: mornings: 2.00 times the others (1.50 to 2.50), n = 12, effective 11.2, rule",
+        "  - best: x:a, x:b; worst: x:z",
+        "",
+        "**Seen, but mostly by the effect of another**",
+        "",
+        "- weekdays: 2.00 times the others (1.50 to 2.50), n = 12, effective 11.2, hypothesis; see type thread",
+        "  - best: x:a, x:b; worst: x:z",
+        "",
+        "**Since the strategy before**",
+        "",
+        "- new: type thread (rule, 2.00 times)",
+        "",
+        "Held: worse than strategy 3",
     ]
+    fields: dict[str, Any] = {
+        "trained_on": 80,
+        "tested_on": 20,
+        "strategy": score,
+        "baselines": {"account_mean": score},
+    }
+    tested = Backtest.model_construct(**fields)
+    assert strategy_summary(strategy(backtest=tested)).splitlines()[-1] == (
+        "Backtest: 20 posts held out, fitted on 80; this strategy: Spearman 0.40 (0.20 to 0.60), AUC unknown; "
+        "account mean: Spearman 0.40 (0.20 to 0.60), AUC unknown"
+    )
 
 
-def test_a_trait_that_does_worse_is_one_to_do_less() -> None:
-    worse = dataclasses.replace(CLAIM, effect=-CLAIM.effect)
-    assert claim_list([worse]).startswith("- do less: type thread: 0.50 times")
+def test_a_strategy_without_claims_says_so() -> None:
+    assert "Nothing stands out yet" in strategy_summary(strategy())
+
+
+def test_no_changes_are_said() -> None:
+    assert change_list([]) == "no changes"
+
+
+def test_a_type_that_is_markdown_is_shown_as_it_is_written() -> None:
+    hostile = CLAIM.model_copy(update={"trait": "type [a](http://b)\n# <img> | *c*"})
+    assert claim_line(hostile).startswith(r"type \[a\](http://b) # \<img\> \| \*c\*: 2.00")
 
 
 def test_a_bar_in_a_cell_breaks_no_table() -> None:
@@ -53,12 +134,13 @@ def test_a_bar_in_a_cell_breaks_no_table() -> None:
 
 
 def test_no_rows_are_a_head_alone() -> None:
-    assert claim_list([]) == "no claims yet"
     assert len(rows(label_table({}))) == 2
 
 
 def test_the_picture_is_a_png_inside_markdown() -> None:
-    picture = claims_plot([CLAIM, dataclasses.replace(CLAIM, trait="#$weird_tag$ | 日本", evidence="hypothesis")] * 20)
+    picture = claims_plot(
+        [CLAIM, CLAIM.model_copy(update={"trait": "#$weird_tag$ | 日本", "evidence": "hypothesis"})] * 20
+    )
     found = re.fullmatch(r"!\[effects\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", picture)
     assert found
     assert base64.b64decode(found[1]).startswith(b"\x89PNG")
@@ -67,6 +149,20 @@ def test_the_picture_is_a_png_inside_markdown() -> None:
 
 def test_no_claims_are_no_picture() -> None:
     assert claims_plot([]) == "no claims yet"
+
+
+def test_the_topic_map_is_a_picture_also_of_one_topic_and_of_strange_terms() -> None:
+    topic = Topic(
+        topic_id="topic-1",
+        terms=["$pay$", "日本"],
+        posts=12,
+        standing=0.0,
+        x=0.0,
+        y=0.0,
+        central_posts=["x:a"],
+    )
+    assert topic_map([topic]).startswith("![topics](data:image/png;base64,")
+    assert topic_map([]) == "no topics: too few posts have a vector"
 
 
 def test_the_table_of_a_plan_has_every_document_once() -> None:

@@ -65,6 +65,10 @@ NO_PERSONAL_DATA = (
     "see 4155552671_large.jpg",
     "Hey Reddit! Hello Redditors, hi photographers!",
     "Hello sisters! Thanks again!",
+    "Hey Fittit! Hello Meddit, hi entrepreneurs,",
+    "Hey Microsoft, we have a question. Hello December! Hello Chicago!",
+    "hi all,\nhey look, it works. Good morning, hello there, anna",
+    "thanks alot,\nhi fans,\ndear customers,",
 )
 
 EMAILS = (
@@ -175,6 +179,10 @@ def test_what_surrounds_personal_data_stays(text: str, expected: str) -> None:
     [
         ("Hi Anna, how are you?", "Hi [NAME], how are you?"),
         ("Hello Allan! Welcome", "Hello [NAME]! Welcome"),
+        ("hi anna, how are you?", "hi [NAME], how are you?"),
+        ("Yes.\nhey zoë,\nno", "Yes.\nhey [NAME],\nno"),
+        ("Hi Uncle Bob, hello", "Hi Uncle [NAME], hello"),
+        ("Dear Doctor Smith,\nyes", "Dear Doctor [NAME],\nyes"),
         ("Dear Dr. Anna Smith,\nyes", "Dear Dr. [NAME],\nyes"),
         ("My name is Anna Smith and I paint", "My name is [NAME] and I paint"),
         ("my name is anna", "my name is [NAME]"),
@@ -405,6 +413,8 @@ HOSTILE = (
     "\u200b",
     "Thanks,\n",
     "t.me/",
+    "hi a,\n",
+    "call me 123 456 ",
 )
 
 

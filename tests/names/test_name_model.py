@@ -1,6 +1,6 @@
-"""The extra `names`: Presidio with a real spaCy pipeline, made in the test, from its folder to the embedded text.
+"""The extra `names`: Presidio with real spaCy pipelines, made and trained in the test, from the folder to the text.
 
-It skips where the extra is not installed. How well a trained model finds names is not measured here.
+Run by `make test-names`, in an environment that has spaCy; the project's own does not.
 """
 
 from pathlib import Path
@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.domain.pii_scores import measure
 from everreach_assets.domain.scrubbing import SCRUBBER_VERSION, Scrubber
 from resources.name_model import PresidioNames
+from tests.labelled_sets import labelled_sets
 
-pytest.importorskip("presidio_analyzer", reason="the extra `names` is not installed: docs/privacy.md")
+pytest.importorskip("presidio_analyzer", reason="run by `make test-names`")
 spacy = pytest.importorskip("spacy")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of spaCy and its libraries, on import
@@ -57,3 +59,18 @@ def test_a_folder_without_a_pipeline_is_an_error_and_no_download(tmp_path: Path)
     (tmp_path / "meta.json").write_text("{}")
     with pytest.raises(InvalidInput, match="cannot load"):
         PresidioNames(tmp_path)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.shared_data
+def test_a_model_that_was_trained_on_one_set_finds_strangers_of_the_others(shared_data: Path, tmp_path: Path) -> None:
+    from tests.trained_names import train_names
+
+    first, *others = [each for each in labelled_sets(shared_data) if each.name.endswith("strangers")]
+    scrubber = Scrubber(name_model=PresidioNames(train_names(first.texts, tmp_path / "model", epochs=6)))
+    assert measure(scrubber, first.texts[:100], ("name",)).scores["name"].recall > 0.9
+    for each in others:
+        without = measure(each.scrubber, each.texts[:400], ("name",)).scores["name"]
+        trained = measure(scrubber, each.texts[:400], ("name",)).scores["name"]
+        assert trained.recall > without.recall + 0.1, each.name
+        assert trained.precision > 0.15, each.name

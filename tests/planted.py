@@ -1,0 +1,39 @@
+"""Labelled outcomes in which questions do better, for the tests of what learns from outcomes."""
+
+import datetime as dt
+
+import numpy as np
+
+from everreach_assets.domain.labelled_outcomes import LabelledOutcome
+
+START = dt.datetime(2026, 1, 5, 8, tzinfo=dt.UTC)
+SUBJECTS = ("bread", "rice", "soup", "beans", "cake", "tea")
+
+
+def planted_outcomes(count: int, *, effect: float = 2.0, seed: int = 7) -> list[LabelledOutcome]:
+    """Posts in the order of their publication, six hours apart, of two accounts; one in three asks a question.
+
+    Args:
+        effect: what a question adds to the score, in standard deviations of the noise.
+    """
+    random = np.random.default_rng(seed)
+    return [_outcome(random, number, effect) for number in range(count)]
+
+
+def _outcome(random: np.random.Generator, number: int, effect: float) -> LabelledOutcome:
+    is_question = random.random() < 1 / 3
+    subject, other = random.choice(SUBJECTS, 2, replace=False)
+    score = float(random.normal()) + (effect if is_question else 0.0) - effect / 3
+    return LabelledOutcome(
+        doc_id=f"x:{number:05d}",
+        account=("anna", "ben")[int(random.integers(2))],
+        post_type=("text", "image")[int(random.integers(2))],
+        niche="cooking",
+        text=f"Why {subject} with {other}?" if is_question else f"We make {subject} with {other}.",
+        published_at=START + dt.timedelta(hours=6 * number),
+        label="hit" if score >= 1 else "average",
+        metric="views",
+        value=round(1_000 * float(np.exp(score * 0.5))),
+        score=score,
+        spread=0.5,
+    )
