@@ -50,7 +50,9 @@ class Dagster:
         self.started: list[subprocess.Popen[bytes]] = []
         port = free_port()
         self.workspace.write_text(WORKSPACE.format(port=port))
-        self.start("code-server", "-m", "dagster", "api", "grpc", "-m", "tests.rebuild_crash_definitions", "-p", str(port))
+        self.start(
+            "code-server", "-m", "dagster", "api", "grpc", "-m", "tests.rebuild_crash_definitions", "-p", str(port)
+        )
 
     def start(self, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
         with (self.folder / f"{name}.log").open("ab") as log:
