@@ -1,11 +1,16 @@
 """A system without any data at default settings, minutes after `make up` and `make monitoring`: nothing is wrong."""
 
+import re
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
+from tests.alert_cases import alerts
+from tests.alert_mutants import rules
+from tests.browser import open_page
 from tests.conftest import program
 from tests.dispatch_server import DispatchServer
 from tests.everreach import Everreach, until
@@ -49,6 +54,26 @@ def test_no_alert_is_pending_or_firing_but_the_one_that_always_is(everreach: Eve
     rules = {rule["name"]: rule for group in groups for rule in group["rules"]}
     assert {rule["health"] for rule in rules.values()} == {"ok"}
     assert rules["EverReachKeyMetricMissing"]["state"] == "inactive"
+
+
+def test_a_person_sees_metrics_targets_rules_and_alerts_in_a_browser(
+    everreach: Everreach, prometheus: Prometheus
+) -> None:
+    classic = f"{prometheus.url}/classic"  # Debian builds Prometheus without its newer pages
+    with open_page() as page:
+        page.goto(f"{everreach.service}/metrics")
+        expect(page.get_by_text("everreach_exporter_up 1.0")).to_be_visible()
+        page.goto(f"{classic}/targets")
+        for job in ("everreach", "prometheus", "alertmanager"):
+            expect(page.get_by_text(f"{job} (1/1 up)")).to_be_visible()
+        page.goto(f"{classic}/rules")
+        ok = page.get_by_text("ok", exact=True)
+        expect(ok).to_have_count(len(rules()))
+        expect(page.get_by_text("err", exact=True)).to_have_count(0)
+        page.goto(f"{classic}/alerts")
+        for name in alerts():
+            expect(page.get_by_text(re.compile(rf"^\s*{name} \(\d+ active\)")).first).to_be_attached()
+        expect(page.get_by_text(re.compile(r"^\s*Watchdog \(1 active\)")).first).to_be_visible()
 
 
 def test_a_metric_that_alerts_rest_on_and_that_goes_missing_is_pending(

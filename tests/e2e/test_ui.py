@@ -3,21 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.conftest import program
+from tests.browser import open_page
 from tests.everreach import Everreach
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700), pytest.mark.xdist_group("ui")]
-
-OFFLINE = [
-    "--no-sandbox",  # as root, in CI
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +22,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program("chromium"), args=OFFLINE)
-        page = browser.new_page(base_url=address, viewport={"width": 1500, "height": 950})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
+    with open_page(address) as page:
         yield page
-        browser.close()
 
 
 def test_the_lineage_shows_the_groups(page: Page) -> None:
