@@ -69,7 +69,7 @@ def test_the_benchmark_of_the_scrubber_prints_counts_of_every_set_and_no_text(
     printed = capsys.readouterr().out
     assert all(f"{each.name}: {each.outcome.texts:,} texts" in printed for each in figures.sets)
     assert {kind for each in figures.sets for kind in each.outcome.scores} == {"email", "phone", "name"}
-    assert all(each.outcome.texts > 10 and each.texts_per_second > 0 for each in figures.sets)
+    assert all(each.outcome.texts > 2 and each.texts_per_second > 0 for each in figures.sets)
     assert len(figures.hostile_seconds) == len(scrubbing.HOSTILE)
     assert "@" not in printed.split("Aims")[0]
 
