@@ -17,7 +17,7 @@ def write_files(folder: Path) -> list[tuple[str, Path]]:
             "account": "second-career",
             "niche": f"{CONTROL} niche",
             "text": f"{CONTROL} post {number}.\n{write(who)}",
-            "published_at": f"2026-0{1 + number}-{1 + who.number % 27:02d}T10:00:00Z",
+            "published_at": f"2026-0{1 + (who.number + number) % 8}-{1 + who.number % 27:02d}T10:00:00Z",
             "impressions": 100 + 37 * who.number + number,
             "author": who.name,
             "author_email": who.email,
@@ -28,8 +28,12 @@ def write_files(folder: Path) -> list[tuple[str, Path]]:
         for number, write in enumerate(FORMATS.values())
     ]
     _write_csv(folder / "posts.csv", posts)
-    outcomes = [
-        post | {"impressions": 5000 + 11 * number, "author": {"name": post["author"], "mail": [post["author_email"]]}}
+    outcomes = [  # every second format does better: a strategy that foresees it is put in force
+        post
+        | {
+            "impressions": (5_000, 15_000)[number % 2] + 11 * number,
+            "author": {"name": post["author"], "mail": [post["author_email"]]},
+        }
         for number, post in enumerate(posts)
     ]
     _write_json(folder / "outcomes.jsonl", outcomes)

@@ -106,6 +106,7 @@ def _count(value: object) -> int | float | None:
 def _number_in(text: str) -> int | float | None:
     if not text:
         return None
-    if not _NUMBER.fullmatch(text) or len(text) > 40:
+    number = _NUMBER.fullmatch(text)
+    if number is None or len(text) > 40:
         raise ValueError("is not a plain number")
-    return float(text) if any(mark in text for mark in ".eE") else int(text)
+    return float(text) if number[1] or number[2] else int(text)

@@ -17,6 +17,8 @@ MOST_TIMES_RAW_QUERY = 1.15
 MOST_TIMES_RAW_FILL = 1.5
 LEAST_RECALL = 0.99
 MOST_RERUN_SECONDS = 3.0
+MOST_MEMORY_BYTES = 10_000_000
+"""More for four times the rows: a file held as a whole would take several times its 12 MB more."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ def aims(report: Report) -> list[Aim]:
     least_found = min(ours, key=lambda each: each.recall)
     shortest = min(ours, key=lambda each: each.fewest_rows - each.expected_rows)
     fill = max(report.fills, key=lambda each: each.ratio)
+    intake = report.intake
+    rerun_seconds = median(intake.rerun_seconds) + sum(intake.pipeline_rerun_seconds.values())
+    more_bytes = intake.memory_growth_bytes - intake.quarter_memory_growth_bytes
     return [
         Aim(
             f"query p50 at most {MOST_TIMES_RAW_QUERY} times raw",
@@ -86,17 +91,17 @@ def aims(report: Report) -> list[Aim]:
             f"{fill.ratio:.2f} ({fill.vectors}, {fill.backend})",
             fill.ratio <= MOST_TIMES_RAW_FILL,
         ),
-        _rerun_aim("intake", median(report.intake.rerun_seconds)),
-        _rerun_aim("labels and vectors", sum(report.intake.pipeline_rerun_seconds.values())),
+        Aim(
+            f"intake, labels and vectors again with nothing new within {MOST_RERUN_SECONDS:.0f} s",
+            f"{rerun_seconds:.2f} s",
+            rerun_seconds <= MOST_RERUN_SECONDS,
+        ),
+        Aim(
+            f"intake of four times the rows takes at most {MOST_MEMORY_BYTES / 1e6:.0f} MB more",
+            f"{more_bytes / 1e6:.1f} MB",
+            more_bytes <= MOST_MEMORY_BYTES,
+        ),
     ]
-
-
-def _rerun_aim(what: str, seconds: float) -> Aim:
-    return Aim(
-        f"{what} again with nothing new within {MOST_RERUN_SECONDS:.0f} s",
-        f"{seconds:.2f} s",
-        seconds <= MOST_RERUN_SECONDS,
-    )
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -161,8 +166,11 @@ def _intake_table(intake: IntakeFigures) -> Table:
         table.add_row(step, f"{seconds:.2f}", "")
     for step, seconds in intake.pipeline_rerun_seconds.items():
         table.add_row(f"{step} again", f"{seconds:.2f}", "nothing new")
-    before, peak = intake.memory_before_bytes / 1e6, intake.memory_peak_bytes / 1e6
-    table.caption = f"The ingest's peak of memory: {peak:.0f} MB, of which {before:.0f} MB before it began."
+    before, grown = intake.memory_before_bytes / 1e6, intake.memory_growth_bytes / 1e6
+    table.caption = (
+        f"Memory of the ingest: at most {grown:.1f} MB above the {before:.0f} MB before it began; "
+        f"with a quarter of the rows {intake.quarter_memory_growth_bytes / 1e6:.1f} MB."
+    )
     return table
 
 

@@ -36,6 +36,7 @@ def test_the_benchmark_prints_every_figure_and_finds_every_neighbour() -> None:
     assert all(each.fewest_rows == each.expected_rows for each in report.queries if each.who in {OURS, OURS_ASYNC})
     assert all(figure > 0 for each in report.fills for figure in (*each.raw_seconds, *each.ours_seconds))
     assert report.intake.memory_peak_bytes >= report.intake.memory_before_bytes > 0
+    assert report.intake.quarter_memory_growth_bytes >= 0
     assert all(title in printed.getvalue() for title in ("Fill", "Queries", "Intake of 500 posts", "Aims"))
     assert [(each.cloud, each.step, each.rows) for each in report.syncs] == [
         (cloud, step, rows)

@@ -93,7 +93,7 @@ def push(stack: Stack, files: Path) -> None:
     stack.run_jobs("memory_refresh_job", is_success=False)
     stack.provider.always = Answer()
     made = stack.command("run", "--posts", files / "posts.csv", "--query", FORMATS["signature"](IDENTITIES[1]).lower())
-    assert "strategy" in made
+    assert "x: strategy " in made
     stack.command("search", "\n".join(write(IDENTITIES[0]) for write in FORMATS.values()), "-n", 3)
     for collection in COLLECTIONS:  # in a post a handle is content, of a prospect it is personal
         asked = handles(IDENTITIES[0]) if collection == PROSPECTS.name else FORMATS["signature"](IDENTITIES[0])

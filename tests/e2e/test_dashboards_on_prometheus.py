@@ -134,13 +134,12 @@ EMPTY_PANELS = {
     ("everreach-overview", "Alerts that fire"),
     ("everreach-overview", "Last alert accepted"),
     ("everreach-overview", "Reach against the year before"),
-    ("everreach-overview", "Reach against the year before"),
     ("everreach-pipelines", "Oldest queued run"),
     ("everreach-pipelines", "Schedules"),
     ("everreach-sync", "Oldest pending change"),
 }
-"""Panels whose expressions rest on them, or on what these minutes do not have: a schedule's tick, an account with a year
-before, texts that the cache was asked for (those of the local provider are not cached)."""
+"""Panels whose expressions rest on them, or on what these minutes do not have: a schedule's tick, an account with a
+year before, texts that the cache was asked for (those of the local provider are not cached)."""
 
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
