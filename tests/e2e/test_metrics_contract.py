@@ -25,11 +25,6 @@ WITHOUT_A_SOURCE = {
         "everreach_sync_drift_docs",
         "everreach_cloud_local_only_docs",
     },
-    "nothing was planned to be purged": {
-        "everreach_retention_overdue_docs",
-        "everreach_retention_held_docs",
-        "everreach_retention_last_success_timestamp_seconds",
-    },
     "no alert was sent": {
         "everreach_alert_dispatch_last_success_timestamp_seconds",
         "everreach_alert_heartbeat_timestamp_seconds",
