@@ -26,24 +26,43 @@ def page(address: str) -> Iterator[Page]:
         yield page
 
 
-def test_the_lineage_shows_the_groups(page: Page) -> None:
+def take_picture(page: Page, file: str) -> None:
+    """The whole graph with its groups open, fitted into the page, without what is beside it."""
+    page.set_viewport_size({"width": 2400, "height": 1500})
+    page.keyboard.press("Alt+e")  # Dagster's key for all groups
+    expect(page.get_by_text("weekly_changes", exact=True).first).to_be_attached()
+    page.reload()  # the groups stay open, and the graph is fitted anew
+    expect(page.get_by_text("weekly_changes", exact=True).first).to_be_visible()
+    page.wait_for_timeout(3_000)  # until it has stopped to move
+    page.screenshot(path=file, clip={"x": 542, "y": 110, "width": 1800, "height": 1390})
+    page.set_viewport_size({"width": 1500, "height": 950})
+
+
+def test_the_lineage_shows_the_groups(page: Page, picture: str | None) -> None:
     page.goto("/asset-groups/")
-    for group in ("sources", "feedback", "vectors", "retention"):
+    for group in ("sources", "feedback", "vectors", "cloud", "retention", "spaces"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
+    if picture:
+        take_picture(page, picture)
 
 
 def test_the_runs_of_the_main_job_are_there_and_succeeded(page: Page) -> None:
     page.goto("/runs")
     expect(page.get_by_text("memory_refresh_job").first).to_be_visible()
     expect(page.get_by_text("partition: youtube").first).to_be_visible()
-    expect(page.get_by_text("Success")).to_have_count(6)
+    for job in ("cloud_sync_job", "retention_job", "heal_embeddings_job", "embedding_migration_job"):
+        expect(page.get_by_text(job).first).to_be_visible()
+    expect(page.get_by_text("Success")).to_have_count(11)  # one for each of five platforms, and six more
 
 
 def test_a_strategy_shows_its_claims_and_their_plot(page: Page) -> None:
     page.goto("/assets/feedback/strategies")
     expect(page.get_by_text("strategy_id").first).to_be_visible()
+    summary, effects = (page.get_by_text("[Show Markdown]").nth(place) for place in (0, 1))
+    summary.click()
     expect(page.get_by_text("opens with a number").first).to_be_visible()
-    page.get_by_text("[Show Markdown]").last.click()
+    page.keyboard.press("Escape")
+    effects.click()
     plot = page.locator("img[alt=effects]").first
     expect(plot).to_be_attached()
     assert plot.evaluate("image => image.naturalWidth") > 100
