@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards picture deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,9 +65,6 @@ dashboards: setup ## write grafana/*.json from everreach_assets/dashboards
 
 schema: setup ## write docs/strategy.schema.json from the models of a strategy
 	$(BIN)/python -m everreach_assets.strategy_schema
-
-picture: setup ## take the README's picture of the asset graph anew
-	$(BIN)/python -m pytest -q tests/e2e/test_ui.py -k lineage --picture docs/images/asset-graph.png
 
 bench-embedding: setup .venv-peers/.locked ## measure embedding against the bare client, LangChain and LlamaIndex
 	$(BIN)/python -m tests.benchmarks.embedding

@@ -28,17 +28,6 @@ CHROMA_START_SECONDS = 60
 TEMPLATE = "template_migrated"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--picture", metavar="FILE", help="save the asset graph that tests/e2e/test_ui.py looks at")
-
-
-@pytest.fixture(scope="session")
-def picture(request: pytest.FixtureRequest) -> str | None:
-    """Where to save the picture of the asset graph; None: nowhere."""
-    file: str | None = request.config.getoption("--picture")
-    return file
-
-
 class PostgresServer(Protocol):
     """The part of the embedded server that tests use."""
 

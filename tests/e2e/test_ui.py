@@ -26,24 +26,10 @@ def page(address: str) -> Iterator[Page]:
         yield page
 
 
-def take_picture(page: Page, file: str) -> None:
-    """The whole graph with its groups open, fitted into the page, without what is beside it."""
-    page.set_viewport_size({"width": 2400, "height": 1500})
-    page.keyboard.press("Alt+e")  # Dagster's key for all groups
-    expect(page.get_by_text("weekly_changes", exact=True).first).to_be_attached()
-    page.reload()  # the groups stay open, and the graph is fitted anew
-    expect(page.get_by_text("weekly_changes", exact=True).first).to_be_visible()
-    page.wait_for_timeout(3_000)  # until it has stopped to move
-    page.screenshot(path=file, clip={"x": 542, "y": 110, "width": 1800, "height": 1390})
-    page.set_viewport_size({"width": 1500, "height": 950})
-
-
-def test_the_lineage_shows_the_groups(page: Page, picture: str | None) -> None:
+def test_the_lineage_shows_the_groups(page: Page) -> None:
     page.goto("/asset-groups/")
     for group in ("sources", "feedback", "vectors", "cloud", "retention", "spaces"):
         expect(page.get_by_text(group, exact=True).first).to_be_visible()
-    if picture:
-        take_picture(page, picture)
 
 
 def test_the_runs_of_the_main_job_are_there_and_succeeded(page: Page) -> None:
