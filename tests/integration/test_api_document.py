@@ -89,6 +89,4 @@ def test_the_service_does_what_its_document_says(api: Api, tmp_path: Path) -> No
     )
     assert finished.returncode == 0, finished.stdout[-8_000:] + finished.stderr[-2_000:]
     # It warns that no platform that it thinks of has a strategy; what passed is each operation in each of its phases.
-    passed = re.search(r"(\d+) passed", finished.stdout)
-    assert passed, finished.stdout[-2_000:]
-    assert int(passed[1]) > 20
+    assert sum(map(int, re.findall(r"(\d+) passed", finished.stdout))) > 20, finished.stdout[-2_000:]
