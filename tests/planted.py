@@ -1,6 +1,8 @@
-"""Labelled outcomes in which questions do better, for the tests of what learns from outcomes."""
+"""Labelled outcomes in which questions do better, and others in which nothing is left to learn."""
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +20,15 @@ def planted_outcomes(count: int, *, effect: float = 2.0, seed: int = 7) -> list[
     """
     random = np.random.default_rng(seed)
     return [_outcome(random, number, effect) for number in range(count)]
+
+
+def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
+    """The same posts with one another's labels."""
+    order = np.random.default_rng(seed).permutation(len(outcomes))
+    return [
+        replace(each, label=other.label, score=other.score, value=other.value, spread=other.spread)
+        for each, other in zip(outcomes, (outcomes[index] for index in order), strict=True)
+    ]
 
 
 def _outcome(random: np.random.Generator, number: int, effect: float) -> LabelledOutcome:

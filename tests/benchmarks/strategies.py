@@ -24,6 +24,7 @@ from everreach_assets.domain.post_features import PostFeatures
 from everreach_assets.domain.prediction_scores import Prediction, scored
 from everreach_assets.domain.strategy_model import Backtest, Interval, Score, Verdict
 from tests.benchmarks.strategy_sets import outcome_sets, shared_folder
+from tests.planted import shuffled
 
 NEIGHBOURS = 20
 
@@ -82,15 +83,6 @@ def nearest_of_the_page(parts: Split) -> Prediction:
     scores = np.array([each.score for each in parts.training])
     successes = np.array([each.is_success for each in parts.training])
     return Prediction((scores[order] * counts).sum(axis=1) / size, (successes[order] * counts).sum(axis=1) / size)
-
-
-def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
-    """The same posts with the labels of others of the platform."""
-    order = np.random.default_rng(seed).permutation(len(outcomes))
-    return [
-        replace(each, label=other.label, score=other.score, value=other.value, spread=other.spread)
-        for each, other in zip(outcomes, (outcomes[index] for index in order), strict=True)
-    ]
 
 
 def print_figures(console: Console, figures: Sequence[SetFigures]) -> None:

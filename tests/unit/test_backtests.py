@@ -9,23 +9,12 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from everreach_assets.domain.backtests import CHANCE_LEVEL, backtest, judge, split
-from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.prediction_scores import Prediction, chance_of_order, scored
 from everreach_assets.domain.strategy_model import Backtest, Inputs, Margin, Score, Strategy
-from tests.planted import START, planted_outcomes
+from tests.planted import START, planted_outcomes, shuffled
 
 INPUTS = Inputs(snapshot_watermark=1, outcomes=1, matured=1, labels={}, builder_version="2", classifier_version="2")
 IN_FORCE = Strategy(platform="x", inputs=INPUTS)
-
-
-def shuffled(outcomes: list[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
-    """The same posts with one another's labels."""
-    order = np.random.default_rng(seed).permutation(len(outcomes))
-    others = [outcomes[index] for index in order]
-    return [
-        replace(each, label=other.label, score=other.score, value=other.value)
-        for each, other in zip(outcomes, others, strict=True)
-    ]
 
 
 def found(spearman: float = 0.4, *, chance: float = 0.001, interval: tuple[float, float] | None = None) -> Backtest:
