@@ -14,8 +14,23 @@ SKIPPING = "import pytest\ndef test_one():\n    pytest.skip('no such program')\n
 def run(folder: Path, *options: str, ci: str) -> "subprocess.CompletedProcess[str]":
     (folder / "pytest.ini").write_text("[pytest]")
     (folder / "test_skipping.py").write_text(SKIPPING)
+    # With a folder of its own: a session closes the folder that sessions share to every other user, and the Postgres of
+    # this one, which root runs as another user, would lose its data under it.
+    own = ("--basetemp", folder / "own")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", folder / "pytest.ini", *options, folder],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "tests.conftest",
+            "-c",
+            folder / "pytest.ini",
+            *own,
+            *options,
+            folder,
+        ],
         cwd=PROJECT_FOLDER,
         env=os.environ | {"CI": ci},
         capture_output=True,
