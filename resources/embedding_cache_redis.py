@@ -207,16 +207,14 @@ class RedisCache:
             names = [_tag_key(tag) for tag in batch]
             stored: list[bytes] = list(self._redis.sunion(names))  # type: ignore[arg-type]
             for part in _batches(stored):
+                # Vectors and links together: between the two, a put would bring back a vector that no link leads to.
+                # And not the whole sets: what a put has added to them since they were read, it erases itself.
                 with self._redis.pipeline(transaction=True) as together:
                     together.unlink(*map(_vector_key, part))
                     together.zrem(ORDER, *part)
-                    erased += together.execute()[0]
-            # Not the whole sets: a put may have added to them since they were read, and sees the erasure itself.
-            if stored:
-                with self._redis.pipeline(transaction=False) as together:
                     for name in names:
-                        together.srem(name, *stored)
-                    together.execute()
+                        together.srem(name, *part)
+                    erased += together.execute()[0]
         return erased
 
     def _erased_of(self, tags: Collection[bytes]) -> list[bytes]:

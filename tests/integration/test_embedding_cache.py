@@ -1,5 +1,6 @@
 """The contract of the cache of vectors, on Postgres and on a real Redis."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -274,6 +275,39 @@ def test_erasures_and_puts_of_the_same_texts_at_once_leave_none_of_them(open_one
         cache.erase_texts(raw(each))
     putting.join()
     assert cache.get_many([key(each) for each in names]) == {}
+
+
+def test_what_is_put_between_any_two_requests_of_an_erasure_is_erased(
+    database: Database, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The put sees afterwards that its text was erased, and must find then what it has put."""
+    erasing, putting = (RedisCache(database, redis_server.url, ttl_seconds=WEEK, max_entries=100) for _ in range(2))
+    execute, erased_of = redis.client.Pipeline.execute, putting._erased_of
+    is_put, is_erased = threading.Semaphore(0), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def wait_for_the_erasure(tags: set[bytes]) -> list[bytes]:
+        is_put.release()
+        assert is_erased.wait(20)
+        return erased_of(tags)
+
+    def execute_after_a_put(pipeline: "redis.client.Pipeline", *arguments: bool) -> list[object]:
+        if pipeline.connection_pool is erasing._redis.connection_pool:
+            threads.append(threading.Thread(target=put, args=(putting, "one")))
+            threads[-1].start()
+            assert is_put.acquire(timeout=20)
+        return execute(pipeline, *arguments)
+
+    with contextlib.closing(erasing), contextlib.closing(putting):
+        put(putting, "one", "two")
+        monkeypatch.setattr(putting, "_erased_of", wait_for_the_erasure)
+        monkeypatch.setattr(redis.client.Pipeline, "execute", execute_after_a_put)
+        erasing.erase_texts(raw("one"))
+        is_erased.set()
+        for thread in threads:
+            thread.join()
+        assert threads
+        assert erasing.get_many([key("one"), key("two")]).keys() == {key("two")}
 
 
 # --- secrets ---
