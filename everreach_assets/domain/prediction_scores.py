@@ -20,6 +20,9 @@ RESAMPLES = 1_000
 CONFIDENCE = 0.95
 CHUNK_CELLS = 4_000_000
 """Resamples are weighed together up to this many numbers: 32 MB an array, whatever is held out."""
+LEAST_OF_EACH = 5
+"""Successes and others that an AUC needs. Of one success among 45 posts it is that post's rank and nothing else, and
+resamples, in which the one stays the same, give it a narrow interval all the same."""
 SMALLEST_STRATUM = 5
 """Smaller groups are compared with one another: within them there is next to nothing to shuffle."""
 
@@ -119,7 +122,12 @@ def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def _auc(ranks: np.ndarray, successes: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of pairs of a success and another post that are in order, ties half (Mann & Whitney 1947)."""
+    """The share of pairs of a success and another post that are in order, ties half (Mann & Whitney 1947).
+
+    NaN where there are too few of either.
+    """
+    if min(successes.sum(), (~successes).sum()) < LEAST_OF_EACH:
+        return np.full(len(weights), np.nan)
     positive = weights[:, successes].sum(axis=1)
     negative = weights.sum(axis=1) - positive
     ranked = (weights[:, successes] * ranks[:, successes]).sum(axis=1) - positive**2 / 2

@@ -103,7 +103,7 @@ class Score(Part):
 
     Attributes:
         spearman: rank correlation of predicted and actual score; None where either is constant.
-        auc: area under the ROC curve of "hit or viral"; None where only one of both occurs.
+        auc: area under the ROC curve of "hit or viral"; None with fewer than five posts of either kind.
         spearman_interval, auc_interval: bootstrap, 95 %.
     """
 
