@@ -176,7 +176,7 @@ def _judged(
     )
     known = strategy_rows.consumed_posts(connection, in_force) if in_force else None
     backtest = backtests.backtest(outcomes, in_force=known)
-    verdict = backtests.judge(backtest, in_force=in_force.content if in_force else None)
+    verdict = backtests.gate_verdict(backtest, in_force=in_force.content if in_force else None)
     return strategy.model_copy(update={"backtest": backtest, "verdict": verdict})
 
 

@@ -168,7 +168,7 @@ def _hour(post: LabelledOutcome) -> str:
     return "" if post.published_at is None else f"{post.published_at.hour}"
 
 
-def judge(found: Backtest | None, *, in_force: Strategy | None = None) -> Verdict:
+def gate_verdict(found: Backtest | None, *, in_force: Strategy | None = None) -> Verdict:
     """Whether a new strategy takes the place of the one in force.
 
     Args:
@@ -176,7 +176,7 @@ def judge(found: Backtest | None, *, in_force: Strategy | None = None) -> Verdic
         in_force: the strategy that it would replace, with its own backtest; None where there is none.
     """
     if found is None:
-        return _judge_untested(in_force)
+        return _untested_verdict(in_force)
     spearman = found.strategy.spearman or 0.0
     held_out = f"on the {found.tested_on} posts from {found.cut_at:%Y-%m-%d} on"
     order = f"Spearman {spearman:.2f} {held_out}, chance {found.chance:.4f}"
@@ -192,7 +192,7 @@ def judge(found: Backtest | None, *, in_force: Strategy | None = None) -> Verdic
     return Verdict(is_accepted=True, reason=f"better than chance: {order}; against the one in force: {difference}")
 
 
-def _judge_untested(in_force: Strategy | None) -> Verdict:
+def _untested_verdict(in_force: Strategy | None) -> Verdict:
     too_few = f"fewer than {LEAST_HELD_OUT} matured posts with a time could be held out"
     if in_force is None:
         return Verdict(is_accepted=True, reason=f"untested: {too_few}; none was in force")

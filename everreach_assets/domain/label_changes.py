@@ -18,7 +18,7 @@ from everreach_assets.domain.outcomes import (
     JudgedPost,
     ObservedPost,
     in_order,
-    judge,
+    label_post,
     reference_of,
     remember,
 )
@@ -76,14 +76,14 @@ def classify_changed(
             if not by_itself:
                 others[account].update(repr(reference).encode())
             if is_changed[account]:
-                classifications[account].append(judge(each, reference, rules, known))
+                classifications[account].append(label_post(each, reference, rules, known))
             else:
                 waiting[account].append((each, reference))
         remember(each, references)
     current = {account: own[account] + others[account].hexdigest() for account in own}
     for account, held in waiting.items():
         if current[account] != fingerprints[account]:
-            classifications[account] = [judge(each, reference, rules, known) for each, reference in held]
+            classifications[account] = [label_post(each, reference, rules, known) for each, reference in held]
     return Changes(
         [each for judged in classifications.values() for each in judged],
         current,

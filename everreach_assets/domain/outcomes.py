@@ -12,8 +12,8 @@ What does not belong here: where snapshots come from and where labels go (`resou
 
 import bisect
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -184,7 +184,7 @@ def classify(posts: Iterable[ObservedPost], rules: PlatformRules | None = None) 
     references = References()
     labelled = []
     for judged in in_order(posts, rules):
-        labelled.append(judge(judged, reference_of(judged, references), rules))
+        labelled.append(label_post(judged, reference_of(judged, references), rules))
         remember(judged, references)
     return labelled
 
@@ -209,76 +209,85 @@ def remember(judged: JudgedPost, references: References) -> None:
         references.add(judged.place, (latest.slot, latest.metric, math.log1p(latest.value)), judged.by_slot)
 
 
-def judge(
+def label_post(
     judged: JudgedPost, reference: Reference | None, rules: PlatformRules, anchors: Anchors | None = None
 ) -> Classification:
     """The post's label against that reference."""
     post, latest = judged.post, judged.latest
     checkpoint = None if latest.slot is None else rules.checkpoints[latest.slot]
-    is_final = checkpoint == rules.final_at
-    if latest.value is None or latest.metric is None:
-        return Classification(
-            post.post_id,
-            post.snapshot_seq,
-            "insufficient_data",
-            latest.fault,
-            latest.metric,
-            None,
-            checkpoint,
-            is_final,
-        )
-    metric, value = latest.metric, latest.value
-    undecided = Classification(
-        post.post_id,
-        post.snapshot_seq,
-        "insufficient_data",
-        f"fewer than {MINIMUM_OF_ACCOUNT} earlier posts of the account and {MINIMUM_OF_PARENT} of the platform",
-        metric,
-        value,
-        checkpoint,
-        is_final,
+    unlabelled = Classification(
+        post_id=post.post_id,
+        snapshot_seq=post.snapshot_seq,
+        label="insufficient_data",
+        reason=latest.fault,
+        metric=latest.metric,
+        value=latest.value,
+        checkpoint=checkpoint,
+        is_final=checkpoint == rules.final_at,
     )
+    if latest.value is None or latest.metric is None:
+        return unlabelled
     if reference is None:
-        return undecided
-    centres, spreads = resampled(reference, post.post_id)
+        return replace(
+            unlabelled,
+            reason=f"fewer than {MINIMUM_OF_ACCOUNT} earlier posts of the account and {MINIMUM_OF_PARENT} of the"
+            " platform",
+        )
+    found = _compared(latest.metric, latest.value, reference, rules, seed_from=post.post_id)
+    if not reference.same_age and not unlabelled.is_final and found.label not in ("viral", "hit"):
+        # Against posts that had more time, a young one is as good as its label or better: only the best are sure.
+        return replace(unlabelled, reason=f"no posts to compare with at its age, {checkpoint}")
+    anchor = (anchors or {}).get((post.account, latest.metric, quarter_of(post.at)))
+    return replace(
+        unlabelled,
+        label=found.label,
+        reason=_reason(post, latest.metric, found, reference, checkpoint or ""),
+        same_age=reference.same_age,
+        level=reference.level,
+        reference_posts=len(reference.logs),
+        score=found.score,
+        multiple=found.multiple,
+        spread=found.spread,
+        percentile=_mid_rank(reference.logs, math.log1p(latest.value)),
+        confidence=found.confidence,
+        is_borderline=found.confidence < BORDERLINE,
+        anchor_multiple=None if anchor is None else latest.value / max(math.expm1(anchor), 1.0),
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A value beside a reference; the attributes are those of a `Classification`."""
+
+    label: Label
+    score: float
+    multiple: float
+    spread: float
+    confidence: float
+
+
+def _compared(metric: str, value: float, reference: Reference, rules: PlatformRules, *, seed_from: str) -> _Comparison:
+    centres, spreads = resampled(reference, seed_from)
     # Rounded before they are judged: through the logarithm and back, 150 is 1.4999999999999998 times 100.
     typical: Floats = np.expm1(centres)
     scores = np.round((math.log1p(value) - centres) / spreads, 6)
     multiples = np.round(value / np.maximum(typical, 1.0), 6)
     codes = label_codes(scores, multiples, np.round(typical, 6), is_above_floor=value >= rules.floor(metric))
-    label = _CODES[codes[0]]
-    if not reference.same_age and not is_final and label not in ("viral", "hit"):
-        # Against posts that had more time, a young one is as good as its label or better: only the best are sure.
-        return Classification(**vars(undecided) | {"reason": f"no posts to compare with at its age, {checkpoint}"})
-    confidence = float(np.mean(codes[1:] == codes[0]))
-    log = math.log1p(value)
-    ranks = bisect.bisect_left(reference.logs, log) + bisect.bisect_right(reference.logs, log)
-    anchor = (anchors or {}).get((post.account, metric, quarter_of(post.at)))
-    return Classification(
-        post_id=post.post_id,
-        snapshot_seq=post.snapshot_seq,
-        label=label,
-        reason=_reason(post, metric, float(multiples[0]), float(scores[0]), reference, checkpoint or ""),
-        metric=metric,
-        value=value,
-        checkpoint=checkpoint,
-        is_final=is_final,
-        same_age=reference.same_age,
-        level=reference.level,
-        reference_posts=len(reference.logs),
+    return _Comparison(
+        label=_CODES[codes[0]],
         score=float(scores[0]),
         multiple=float(multiples[0]),
         spread=round(float(spreads[0]), 6),
-        percentile=ranks / 2 / len(reference.logs),
-        confidence=confidence,
-        is_borderline=confidence < BORDERLINE,
-        anchor_multiple=None if anchor is None else value / max(math.expm1(anchor), 1.0),
+        confidence=float(np.mean(codes[1:] == codes[0])),
     )
 
 
-def _reason(
-    post: ObservedPost, metric: str, multiple: float, score: float, reference: Reference, checkpoint: str
-) -> str:
+def _mid_rank(logs: Sequence[float], log: float) -> float:
+    """The share of sorted values below, and half of those that are equal."""
+    return (bisect.bisect_left(logs, log) + bisect.bisect_right(logs, log)) / 2 / len(logs)
+
+
+def _reason(post: ObservedPost, metric: str, found: _Comparison, reference: Reference, checkpoint: str) -> str:
     whose = {
         "type": f"earlier {post.post_type or 'untyped'} posts of the account",
         "account": "earlier posts of the account",
@@ -288,7 +297,8 @@ def _reason(
     age = checkpoint if reference.same_age else f"{checkpoint} and later"
     pooled = ", pooled with other accounts" if reference.is_pooled else ""
     return (
-        f"{multiple:.2f} times the typical {metric} of {len(reference.logs)} {whose} at {age}{pooled} (z {score:+.2f})"
+        f"{found.multiple:.2f} times the typical {metric} of {len(reference.logs)} {whose} at {age}{pooled}"
+        f" (z {found.score:+.2f})"
     )
 
 

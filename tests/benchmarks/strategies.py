@@ -17,7 +17,7 @@ import sklearn
 from rich.console import Console
 from rich.table import Table
 
-from everreach_assets.domain.backtests import Split, backtest, judge, split, tfidf_logistic
+from everreach_assets.domain.backtests import Split, backtest, gate_verdict, split, tfidf_logistic
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
 from everreach_assets.domain.post_features import PostFeatures
@@ -54,11 +54,11 @@ def measure(name: str, outcomes: Sequence[LabelledOutcome], shuffles: int) -> Se
         "20 nearest of the page": nearest_of_the_page(parts),
     }
     judged = scored(references, parts.scores, parts.successes)
-    passed = sum(judge(backtest(shuffled(outcomes, seed))).is_accepted for seed in range(shuffles))
+    passed = sum(gate_verdict(backtest(shuffled(outcomes, seed))).is_accepted for seed in range(shuffles))
     return SetFigures(
         name,
         found,
-        judge(found),
+        gate_verdict(found),
         {key: each.score for key, each in judged.items()},
         seconds,
         shuffles,

@@ -329,7 +329,7 @@ class Crash(Exception):
 
 CRASH_POINTS = [
     "everreach_assets.strategy_builder.rules.build_strategy",
-    "everreach_assets.strategy_builder.backtests.judge",
+    "everreach_assets.strategy_builder.backtests.gate_verdict",
     "everreach_assets.strategy_builder.strategy_rows.store_strategy",
     "everreach_assets.strategy_builder.lesson_rows.apply",
     "everreach_assets.strategy_builder.strategy_rows.record_rebuild",  # the last write of the transaction

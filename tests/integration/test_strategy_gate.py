@@ -181,9 +181,9 @@ def test_outcomes_are_recorded_and_labelled_while_a_strategy_is_computed(
 ) -> None:
     """In another process's place, within its time limits: a lock that the rebuild held would end it."""
     observe(loop, range(HISTORY, HISTORY + 10))
-    judge = backtests.judge
+    verdict = backtests.gate_verdict
 
-    def slow_judge(*arguments: Any, **named: Any) -> Verdict:
+    def slow_verdict(*arguments: Any, **named: Any) -> Verdict:
         with Database(loop.database.url, statement_seconds=2.0) as other:
             observe(Loop(other), range(HISTORY + 10, HISTORY + 13))
             with other.connection() as connection:
@@ -192,9 +192,9 @@ def test_outcomes_are_recorded_and_labelled_while_a_strategy_is_computed(
                     " WHERE datname = current_database() AND state = 'idle in transaction'"
                 ).fetchall()
         assert waiting == [(None,)]  # it has written nothing yet
-        return judge(*arguments, **named)
+        return verdict(*arguments, **named)
 
-    monkeypatch.setattr(backtests, "judge", slow_judge)
+    monkeypatch.setattr(backtests, "gate_verdict", slow_verdict)
     assert loop.rebuild().new_outcomes == 10
     assert new_outcomes(loop) == {"x": 3}
 
@@ -213,7 +213,7 @@ def test_killed_between_steps_a_rebuild_has_done_nothing_and_the_next_does_all(l
     observe(loop, range(HISTORY, HISTORY + 10))
     before = loop.dump()
     for step in (
-        "everreach_assets.domain.backtests.judge",
+        "everreach_assets.domain.backtests.gate_verdict",
         "resources.strategies.record_rebuild",
     ):
         run_until_killed(REBUILD, loop.database.url, step=step, calls=0, imports=IMPORTS)

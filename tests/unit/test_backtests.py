@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from everreach_assets.domain.backtests import CHANCE_LEVEL, backtest, judge, split
+from everreach_assets.domain.backtests import CHANCE_LEVEL, backtest, gate_verdict, split
 from everreach_assets.domain.prediction_scores import Prediction, chance_of_order, scored
 from everreach_assets.domain.strategy_model import Backtest, Inputs, Margin, Score, Strategy
 from tests.planted import START, planted_outcomes, shuffled
@@ -74,7 +74,7 @@ def test_a_planted_pattern_is_foreseen_better_than_by_the_mean_of_the_account() 
     interval = result.margins["account_mean"].spearman_interval
     assert interval is not None
     assert interval[0] > 0
-    assert judge(result).is_accepted
+    assert gate_verdict(result).is_accepted
 
 
 def test_the_same_outcomes_give_the_same_backtest_in_any_order() -> None:
@@ -97,7 +97,7 @@ def test_a_strategy_in_force_that_consumed_the_same_posts_is_a_tie_and_the_new_o
     result = backtest(outcomes, in_force={each.doc_id for each in outcomes})
     assert result is not None
     assert result.margins["in_force"].spearman_interval == (0.0, 0.0)
-    assert judge(result, in_force=IN_FORCE).is_accepted
+    assert gate_verdict(result, in_force=IN_FORCE).is_accepted
 
 
 def test_a_strategy_in_force_that_consumed_only_held_out_posts_foresees_nothing() -> None:
@@ -116,7 +116,7 @@ def test_outcomes_that_spoil_what_was_learned_are_held_back() -> None:
         *outcomes[190:],
     ]
     result = backtest(spoilt, in_force={each.doc_id for each in outcomes[:60]})
-    verdict = judge(result, in_force=IN_FORCE)
+    verdict = gate_verdict(result, in_force=IN_FORCE)
     assert not verdict.is_accepted
 
 
@@ -136,19 +136,19 @@ def test_outcomes_that_spoil_what_was_learned_are_held_back() -> None:
 def test_the_verdict_says_why(
     backtested: Backtest | None, in_force: Strategy | None, is_accepted: bool, reason: str
 ) -> None:
-    verdict = judge(backtested, in_force=in_force)
+    verdict = gate_verdict(backtested, in_force=in_force)
     assert verdict.is_accepted is is_accepted
     assert reason in verdict.reason
 
 
 def test_ten_posts_in_all_yield_a_first_strategy() -> None:
-    assert judge(backtest(planted_outcomes(10))).is_accepted
+    assert gate_verdict(backtest(planted_outcomes(10))).is_accepted
 
 
 @pytest.mark.slow
 def test_of_a_hundred_strategies_of_shuffled_labels_at_most_five_pass() -> None:
     outcomes = planted_outcomes(60)
-    passed = sum(judge(backtest(shuffled(outcomes, seed))).is_accepted for seed in range(100))
+    passed = sum(gate_verdict(backtest(shuffled(outcomes, seed))).is_accepted for seed in range(100))
     assert passed <= 5
 
 
@@ -173,9 +173,16 @@ def test_an_interval_is_that_of_resampled_posts() -> None:
 
 def test_a_constant_orders_nothing() -> None:
     scores = np.arange(20.0)
-    result = scored({"a": Prediction(np.zeros(20), np.zeros(20))}, scores, scores > 15)["a"].score
+    result = scored({"a": Prediction(np.zeros(20), np.zeros(20))}, scores, scores > 14)["a"].score
     assert (result.spearman, result.spearman_interval, result.auc) == (None, None, 0.5)
     assert chance_of_order(np.zeros(20), scores, ["a"] * 20) == 1.0
+
+
+@pytest.mark.parametrize(("successes", "is_stated"), [(0, False), (4, False), (5, True), (15, True), (16, False)])
+def test_an_auc_takes_five_successes_and_five_others(successes: int, is_stated: bool) -> None:
+    scores = np.arange(20.0)
+    result = scored({"a": Prediction(scores, scores)}, scores, scores >= 20 - successes)["a"].score
+    assert (result.auc, result.auc_interval is not None) == (1.0 if is_stated else None, is_stated)
 
 
 def test_an_order_of_the_accounts_alone_is_no_better_than_chance() -> None:
