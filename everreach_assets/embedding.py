@@ -203,24 +203,13 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
     in_force, named = vector_db.space(collection), embedder.space_of(collection)
     scope = Scope(collection, vector_db.space_id(collection), embedder.scrubber_version, vector_db.targets)
     with documents.comparison(database) as connection:
-        deleted = documents.delete_gone(
-            connection, scope
-        )  # vectors before tombstones: the order in which a purge locks
+        deleted = documents.delete_gone(connection, scope)  # before tombstones: the order in which a purge locks
         documents.admit_arrivals(connection, scope)
         metadata_changed = documents.refresh_metadata(connection, scope)
         total, pending = documents.count(connection, scope)
         record(connection, [rows_of(collection, "deleted", deleted)])
     counts = RunCounts(collection, remaining=pending)
-    if collection == OUTCOMES.name:
-        with vector_db.loading(collection, pending), documents.comparison(database) as connection:
-            embedded = documents.copy_from_content(connection, scope)
-            record(connection, [rows_of(collection, "embedded", embedded)])
-        if embedded < pending:  # retention keeps outcomes for longer than the vectors of their posts
-            batches = _embedded_batches(scope, in_force, database, embedder, counts, only_of_purged_posts=True)
-            embedded += vector_db.upsert_stream(collection, batches, new=0, on_stored=counts.record_batch)
-    else:
-        batches = _embedded_batches(scope, in_force, database, embedder, counts)
-        embedded = vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
+    embedded = _embed_pending(scope, in_force, pending, database, embedder, vector_db, counts) if pending else 0
     waiting = pending - embedded if counts.exhausted else 0  # how many of them hold nothing to embed, nobody knows yet
     if embedded + waiting < pending:
         with documents.comparison(database) as connection:
@@ -250,6 +239,30 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
         waiting=waiting,
         quota_reset_at=counts.exhausted.reset_at if counts.exhausted else None,
     )
+
+
+def _embed_pending(
+    scope: Scope,
+    in_force: Space,
+    pending: int,
+    database: Database,
+    embedder: Embedder,
+    vector_db: VectorDB,
+    counts: RunCounts,
+) -> int:
+    """Give the documents that lack a vector theirs; answers how many got one."""
+    collection = scope.collection
+    if collection != OUTCOMES.name:
+        batches = _embedded_batches(scope, in_force, database, embedder, counts)
+        return vector_db.upsert_stream(collection, batches, new=pending, on_stored=counts.record_batch)
+    with vector_db.loading(collection, pending), documents.comparison(database) as connection:
+        copied = documents.copy_from_content(connection, scope)
+        record(connection, [rows_of(collection, "embedded", copied)])
+    if copied == pending:
+        return copied
+    # Retention keeps outcomes for longer than the vectors of their posts.
+    batches = _embedded_batches(scope, in_force, database, embedder, counts, only_of_purged_posts=True)
+    return copied + vector_db.upsert_stream(collection, batches, new=0, on_stored=counts.record_batch)
 
 
 def embed_texts(

@@ -20,7 +20,7 @@ from rich.table import Table
 from everreach_assets.build import build_definitions
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT
 from everreach_assets.domain.errors import EverReachError, InvalidInput
-from everreach_assets.domain.mappings import FileMapping, Kind, load_mapping
+from everreach_assets.domain.mapping_files import FileMapping, Kind, load_mapping
 from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db

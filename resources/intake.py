@@ -15,7 +15,8 @@ from pathlib import Path
 from psycopg import sql
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import FIELDS, KINDS, FileMapping, Kind, RowMapper
+from everreach_assets.domain.mapping_files import FIELDS, KINDS, FileMapping, Kind
+from everreach_assets.domain.mappings import RowMapper
 from resources.database import Connection, Database
 from resources.intake_metrics import record_intake
 from resources.merge import LESSONS, POSTS, PROSPECTS, DocumentTable, merge_staged
@@ -164,7 +165,8 @@ def _stage(connection: Connection, file: RowFile, mapper: RowMapper, on_progress
                 on_progress(file.bytes_read, file.total_bytes)
     if on_progress:
         on_progress(file.total_bytes, file.total_bytes)
-    connection.execute("ANALYZE staged")
+    planned_by = sql.SQL(", ").join(map(sql.Identifier, ("reason", *TABLES[mapper.kind].keys)))
+    connection.execute(sql.SQL("ANALYZE staged ({})").format(planned_by))  # of all columns it takes five times as long
     return rows
 
 
@@ -177,8 +179,7 @@ def _staged_row(record: Record, mapper: RowMapper, fields: tuple[str, ...]) -> l
     except InvalidInput as error:
         refused = {_visible(name): _visible(value) for name, value in record.row.items()}
         return [record.line, str(error), json.dumps(refused), "{}", "{}", *(None for _ in fields)]
-    values = (row.fields.get(field) for field in fields)
-    return [record.line, None, None, attributes, _ENCODER.encode(row.metrics), *values]
+    return [record.line, None, None, attributes, _ENCODER.encode(row.metrics), *map(row.fields.get, fields)]
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -9,9 +9,8 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.posts import text_fault
@@ -23,8 +22,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_SUFFIXES = {".jsonl", ".ndjson"}
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One record of a file: the line where it starts, and either its row or the fault that makes it unreadable."""
 
     line: int

@@ -8,7 +8,7 @@ import click
 from everreach_assets.commands.shared import FILE, open_database, progress_bar, read_settings
 
 if TYPE_CHECKING:
-    from everreach_assets.domain.mappings import Kind
+    from everreach_assets.domain.mapping_files import Kind
 
 
 @click.command()
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--platform", help="Platform of every row that names none.")
 def ingest(kind: "Kind", file: Path, mapping_file: Path | None, platform: str | None) -> None:
     """Read FILE (CSV or JSONL) into the database. The same file twice changes nothing."""
-    from everreach_assets.domain.mappings import load_mapping
+    from everreach_assets.domain.mapping_files import load_mapping
     from resources.intake import ingest_file
 
     mapping = load_mapping(mapping_file) if mapping_file else None

@@ -1,56 +1,23 @@
-"""Which column of a file is which field: mapping files, and what becomes of one row under a mapping.
+"""The pure step from a row, as a reader found it, to fields, metrics and attributes under a mapping file.
 
-What belongs here: the grammar of mapping files (docs/intake.md is its reference) and the pure step from a row, as a
-reader found it, to fields, metrics and attributes. What does not: reading files and writing tables
+What does not belong here: the grammar of mapping files (`mapping_files.py`), reading files and writing tables
 (`resources/intake.py`).
 """
 
-import codecs
 import html
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Annotated, Literal, get_args
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
-
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
 
 from everreach_assets.domain.collections import check_doc_id
 from everreach_assets.domain.errors import InvalidInput
 from everreach_assets.domain.lessons import LEARNED
+from everreach_assets.domain.mapping_files import FIELDS, ID_FIELD, ColumnRule, FileMapping, Kind, MetricRule
 from everreach_assets.domain.metrics import ALIASES, METRICS, normalise_metrics
 from everreach_assets.domain.posts import TAGS, check_observed, check_platform, check_post_id, tag_fault
 from everreach_assets.domain.scrubbing import Scrubber
-
-Kind = Literal["posts", "outcomes", "prospects", "lessons"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-_POST_FIELDS = (
-    "platform",
-    "post_id",
-    "account",
-    "post_type",
-    "niche",
-    "text",
-    "url",
-    "published_at",
-    "observed_at",
-)
-FIELDS: dict[Kind, tuple[str, ...]] = {
-    "posts": _POST_FIELDS,
-    "outcomes": _POST_FIELDS,
-    "prospects": ("prospect_id", "name", "email", "phone", "company", "job_title", "notes"),
-    "lessons": ("lesson_id", "platform", "text", "learned_at"),
-}
-ID_FIELD: dict[Kind, str] = {
-    "posts": "post_id",
-    "outcomes": "post_id",
-    "prospects": "prospect_id",
-    "lessons": "lesson_id",
-}
 
 _UNIX_SECONDS = re.compile(r"-?[0-9]{9,11}(\.[0-9]+)?")
 _ISO_START = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # fromisoformat alone would also read ids such as 20130103
@@ -58,157 +25,11 @@ _COLUMN_NAME = re.compile(r"[^\W\d][\w .:/()%#&-]{0,59}")
 _TRUE_WORDS = frozenset({"true", "yes", "1"})
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+TextReader = Callable[[Mapping[str, object]], str]
+Reader = Callable[[Mapping[str, object]], str | datetime | None]
 
 
-class ColumnRule(_Strict):
-    """Where a field comes from: one column or several, a part of it, and how its time is written."""
-
-    columns: list[str]
-    join: str = "\n\n"
-    pattern: re.Pattern[str] | None = None
-    time_format: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_short_forms(cls, value: object) -> object:
-        if isinstance(value, str):
-            return {"columns": [value]}
-        if isinstance(value, list):
-            return {"columns": value}
-        if isinstance(value, dict) and "column" in value:
-            if "columns" in value:
-                raise ValueError("states both column and columns")
-            return {("columns" if key == "column" else key): _listed(key, each) for key, each in value.items()}
-        return value
-
-    @field_validator("columns")
-    @classmethod
-    def _refuse_none(cls, columns: list[str]) -> list[str]:
-        if not columns:
-            raise ValueError("names no column")
-        return columns
-
-    @field_validator("pattern")
-    @classmethod
-    def _need_one_group(cls, pattern: re.Pattern[str] | None) -> re.Pattern[str] | None:
-        if pattern is not None and pattern.groups != 1:
-            raise ValueError(f"a pattern has exactly one (group), this one has {pattern.groups}")
-        return pattern
-
-
-def _listed(key: object, value: object) -> object:
-    return [value] if key == "column" else value
-
-
-class MetricRule(_Strict):
-    """The column of a metric; `unless` names a column that says "true" where the count is hidden."""
-
-    column: str
-    unless: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_short_form(cls, value: object) -> object:
-        return {"column": value} if isinstance(value, str) else value
-
-
-def _as_written(value: object) -> object:
-    """YAML reads dates and numbers on its own; a constant is the text that a cell would hold."""
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-class FileMapping(_Strict):
-    """A mapping file: how a file is written, and which column is which field."""
-
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    time_zone: str | None = None
-    html_entities: bool = False
-    replacements: dict[str, str] = {}
-    constants: dict[str, Annotated[str, BeforeValidator(_as_written)]] = {}
-    columns: dict[str, ColumnRule] = {}
-    metrics: dict[str, MetricRule] = {}
-
-    @field_validator("encoding")
-    @classmethod
-    def _know_encoding(cls, encoding: str) -> str:
-        try:
-            "a".encode(encoding)  # of an empty text, Python does not even look the codec up
-        except (LookupError, ValueError):
-            raise ValueError(
-                f"{encoding!r} is no text encoding of Python, such as utf-8, cp1252 or mac_roman"
-            ) from None
-        # A byte order mark is no part of the first column's name.
-        return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-
-    @field_validator("delimiter")
-    @classmethod
-    def _need_one_character(cls, delimiter: str | None) -> str | None:
-        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-            raise ValueError("a delimiter is one character, and no quote or line end")
-        return delimiter
-
-    @field_validator("time_zone")
-    @classmethod
-    def _know_time_zone(cls, name: str | None) -> str | None:
-        try:
-            ZoneInfo(name or "UTC")
-        except (LookupError, ValueError, OSError):
-            raise ValueError(f"{name!r} is no IANA time zone, such as Europe/Berlin, Etc/GMT+5 or UTC") from None
-        return name
-
-    @field_validator("metrics")
-    @classmethod
-    def _know_metrics(cls, metrics: dict[str, MetricRule]) -> dict[str, MetricRule]:
-        for name in metrics:
-            if name not in METRICS:
-                raise ValueError(f"{name!r} is not one of {', '.join(METRICS)}")
-        return metrics
-
-    @model_validator(mode="after")
-    def _refuse_two_sources(self) -> "FileMapping":
-        for field in sorted(self.columns.keys() & self.constants.keys()):
-            raise ValueError(f"{field!r} is in both constants and columns")
-        return self
-
-
-def load_mapping(path: Path) -> FileMapping:
-    """Read a mapping file.
-
-    Raises:
-        InvalidInput: it cannot be read or is no mapping; the message names the file, the key and what is allowed.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"mapping {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"mapping {path}: not YAML in UTF-8 ({' '.join(str(error).split())})") from error
-    try:
-        return FileMapping.model_validate({} if content is None else content)
-    except ValidationError as error:
-        faults = "; ".join(_explain(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
-        raise InvalidInput(f"mapping {path}: {faults} (docs/intake.md has the reference)") from error
-
-
-def _explain(location: tuple[int | str, ...], fault: str, message: str) -> str:
-    key = ".".join(str(part) for part in location) or "the file"
-    if fault == "extra_forbidden":
-        rules: dict[str, tuple[str, ...]] = {
-            "columns": ("column", *ColumnRule.model_fields),
-            "metrics": tuple(MetricRule.model_fields),
-        }
-        allowed = rules.get(str(location[0]), ()) if len(location) > 1 else tuple(FileMapping.model_fields)
-        return f"{key}: no such key; allowed are {', '.join(allowed)}"
-    return f"{key}: {message.removeprefix('Value error, ')}"
-
-
-@dataclass(frozen=True)
-class MappedRow:
+class MappedRow(NamedTuple):
     """A row as it will be stored. An empty text and None mean "not stated"."""
 
     fields: dict[str, str | datetime | None]
@@ -251,6 +72,7 @@ class RowMapper:
             raise InvalidInput(f"mapping: metrics: {kind} have none")
         self._constants = {field: self._constant(field, text) for field, text in self.mapping.constants.items()}
         self._platform = self._agreed_platform(platform)
+        self._readers = [(field, self._reader(field, rule)) for field, rule in self._columns.items()]
         self._used_columns = frozenset(
             [column for rule in self._columns.values() for column in rule.columns]
             + [rule.column for rule in self._metrics.values()]
@@ -313,8 +135,8 @@ class RowMapper:
             InvalidInput: the reason why this row cannot be taken; it quotes no text of the row.
         """
         fields: dict[str, str | datetime | None] = dict(self._constants)
-        for field, rule in self._columns.items():
-            fields[field] = self._field(field, rule, row)
+        for field, read in self._readers:
+            fields[field] = read(row)
         self._check_keys(fields)
         observed_at = fields.get("observed_at")
         if self._now is not None and isinstance(observed_at, datetime):
@@ -326,12 +148,8 @@ class RowMapper:
             raise InvalidInput("no metric is stated: an outcome has at least one count")
         if self.kind == "lessons" and not str(fields.get("text") or "").strip():
             raise InvalidInput("text is empty: a lesson has a text")
-        attributes = {
-            column: value
-            for column, value in row.items()
-            if column not in self._used_columns and value is not None and value != ""
-        }
-        return MappedRow(fields, metrics, attributes)
+        unused = ((column, row[column]) for column in row.keys() - self._used_columns)
+        return MappedRow(fields, metrics, {column: value for column, value in unused if value not in (None, "")})
 
     def _stated_metrics(self, row: Mapping[str, object]) -> dict[str, object]:
         return {
@@ -340,30 +158,37 @@ class RowMapper:
             if rule.column in row and not (rule.unless and str(row.get(rule.unless)).strip().lower() in _TRUE_WORDS)
         }
 
-    def _field(self, field: str, rule: ColumnRule, row: Mapping[str, object]) -> str | datetime | None:
-        if len(rule.columns) == 1:
-            text = _text(field, row.get(rule.columns[0]))
-        else:
-            text = rule.join.join(filter(None, (_text(field, row.get(column)) for column in rule.columns)))
-        if rule.pattern is not None:
-            found = rule.pattern.search(text)
-            text = (found[1] or "") if found else ""
+    def _reader(self, field: str, rule: ColumnRule) -> Reader:
+        """What reads a field off a row, made once for all rows of the file."""
+        read = _column_reader(field, rule)
         if field.endswith("_at"):
-            if not text.strip():
+            return self._time_reader(field, rule.time_format, read)
+        if field in {"platform", ID_FIELD[self.kind]}:
+            return lambda row: read(row).strip()
+        if self.mapping.html_entities or self.mapping.replacements:
+            read = self._repaired(read)
+        return _tag_reader(field, read) if field in TAGS else read
+
+    def _time_reader(self, field: str, time_format: str | None, read: TextReader) -> Reader:
+        def read_time(row: Mapping[str, object]) -> datetime | None:
+            text = read(row).strip()
+            if not text:
                 return None
             try:
-                return parse_time(text, zone=self._zone, time_format=rule.time_format)
+                return parse_time(text, zone=self._zone, time_format=time_format)
             except InvalidInput as error:
                 raise InvalidInput(f"{field}: {error}") from None
-        if field in {"platform", ID_FIELD[self.kind]}:
-            return text.strip()
-        if self.mapping.html_entities:
-            text = html.unescape(text)
-        for damaged, meant in self.mapping.replacements.items():
-            text = text.replace(damaged, meant)
-        if field in TAGS and (fault := tag_fault(text)):
-            raise InvalidInput(f"{field} {fault}")
-        return text
+
+        return read_time
+
+    def _repaired(self, read: TextReader) -> TextReader:
+        def read_repaired(row: Mapping[str, object]) -> str:
+            text = html.unescape(read(row)) if self.mapping.html_entities else read(row)
+            for damaged, meant in self.mapping.replacements.items():
+                text = text.replace(damaged, meant)
+            return text
+
+        return read_repaired
 
     def _check_keys(self, fields: dict[str, str | datetime | None]) -> None:
         if self.kind in {"prospects", "lessons"}:
@@ -393,6 +218,36 @@ def _listed_columns(header: Collection[str]) -> str:
     if not all(map(_COLUMN_NAME.fullmatch, header)) or Scrubber().scrub(names).text != names:
         return "its first line does not read as the names of columns, and is not repeated here: is the header missing?"
     return f"the file has {names}"
+
+
+def _column_reader(field: str, rule: ColumnRule) -> TextReader:
+    """The text of the rule's column or columns, or the part of it that its pattern finds."""
+
+    def read_one(row: Mapping[str, object]) -> str:
+        return _text(field, row.get(rule.columns[0]))
+
+    def read_several(row: Mapping[str, object]) -> str:
+        return rule.join.join(filter(None, (_text(field, row.get(column)) for column in rule.columns)))
+
+    read = read_one if len(rule.columns) == 1 else read_several
+    if (pattern := rule.pattern) is None:
+        return read
+
+    def read_part(row: Mapping[str, object]) -> str:
+        found = pattern.search(read(row))
+        return (found[1] or "") if found else ""
+
+    return read_part
+
+
+def _tag_reader(field: str, read: TextReader) -> TextReader:
+    def read_tag(row: Mapping[str, object]) -> str:
+        text = read(row)
+        if fault := tag_fault(text):
+            raise InvalidInput(f"{field} {fault}")
+        return text
+
+    return read_tag
 
 
 def _text(field: str, value: object) -> str:

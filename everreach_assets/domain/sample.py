@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import Kind
+from everreach_assets.domain.mapping_files import Kind
 
 SEED = 20260630
 LAST_DAY = datetime(2026, 6, 30, tzinfo=UTC)

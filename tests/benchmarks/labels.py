@@ -20,7 +20,7 @@ import psycopg
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.label_report import FIXED_RULE, MULTIPLE_RULE, OURS, LabelReport, report
 from everreach_assets.domain.label_rules import LabelRules
-from everreach_assets.domain.mappings import load_mapping
+from everreach_assets.domain.mapping_files import load_mapping
 from resources import outcomes as rows
 from resources.database import Database
 from resources.intake import ingest_file

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
-from everreach_assets.domain.mappings import RowMapper, load_mapping
+from everreach_assets.domain.mapping_files import load_mapping
+from everreach_assets.domain.mappings import RowMapper
 from everreach_assets.domain.metrics import normalise_metrics
 from everreach_assets.domain.outcomes import Classification, ObservedPost, classify
 from everreach_assets.domain.sample import make_sample

@@ -6,7 +6,8 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import RowMapper, load_mapping
+from everreach_assets.domain.mapping_files import load_mapping
+from everreach_assets.domain.mappings import RowMapper
 from everreach_assets.domain.sample import make_sample
 from resources.row_files import RowFile
 from resources.settings import PROJECT_FOLDER

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import FileMapping
+from everreach_assets.domain.mapping_files import FileMapping
 from everreach_assets.domain.sample import make_sample, write_sample
 from resources.database import Database
 from resources.intake import IntakeReport, Rejection, ingest_file

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everreach_assets.domain.mappings import Kind, load_mapping
+from everreach_assets.domain.mapping_files import Kind, load_mapping
 from resources.database import Database
 from resources.intake import ingest_file
 

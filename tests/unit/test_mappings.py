@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.mappings import FIELDS, FileMapping, RowMapper, load_mapping, parse_time
+from everreach_assets.domain.mapping_files import FIELDS, FileMapping, load_mapping
+from everreach_assets.domain.mappings import RowMapper, parse_time
 from everreach_assets.domain.metrics import ALIASES, METRICS
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "mappings").glob("*.yaml"))
