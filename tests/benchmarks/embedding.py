@@ -79,7 +79,8 @@ class Report:
     figures: list[Figures]
 
     def seconds(self, who: str, step: str) -> float:
-        return next(each.seconds for each in self.figures if (each.who, each.step) == (who, step))
+        """With the loading and saving of state: what a process takes that has seen nothing of the step before."""
+        return next(each.seconds + each.beside for each in self.figures if (each.who, each.step) == (who, step))
 
     def aims(self) -> dict[str, bool]:
         """Each aim, and whether it is met; those on peers only where they ran."""
@@ -90,7 +91,7 @@ class Report:
             "nothing new: 0 requests": not any(each.requests for each in ours if each.step == NOTHING_NEW),
         }
         for step in (FIRST, NOTHING_NEW, ONE_PERCENT) if peers else ():
-            met[f"{step}: as fast as each peer"] = self.seconds(OURS, step) <= min(
+            met[f"{step}: as fast as each peer with its state"] = self.seconds(OURS, step) <= min(
                 self.seconds(peer, step) for peer in peers
             )
         return met
@@ -275,7 +276,7 @@ def print_report(console: Console, report: Report) -> None:
         "at once",
         "seconds",
         "documents/s",
-        "beside, s",
+        "state, s",
         "wrong",
         "lost",
     ):

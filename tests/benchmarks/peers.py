@@ -120,7 +120,8 @@ def judge(stored: Mapping[str, "np.typing.ArrayLike"], wanted: Mapping[str, str]
 
 def _is_of(vector: "np.typing.ArrayLike", text: str) -> bool:
     given = np.asarray(vector, dtype=np.float64)
-    texts = (text, text.strip())  # whoever splits texts drops the blanks at their ends
+    # Whoever splits texts drops the blanks at their ends; LlamaIndex's client for OpenAI sends blanks for line breaks.
+    texts = (text, text.strip(), text.strip().replace("\n", " "))
     return any(given @ vector_of(each) / np.linalg.norm(given) > 1 - COSINE_TOLERANCE for each in texts)
 
 
