@@ -9,6 +9,10 @@ import pytest
 from everreach_assets.commands.shared import progress_bar
 
 
+SHOW_CURSOR = "\x1b[?25h"
+"""The last thing that a bar writes."""
+
+
 def draw(monkeypatch: pytest.MonkeyPatch, error_output: int) -> None:
     with os.fdopen(error_output, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
@@ -21,7 +25,9 @@ def test_the_progress_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch
     terminal, programs_end = os.openpty()
     try:
         draw(monkeypatch, os.dup(programs_end))
-        drawn = os.read(terminal, 100_000).decode()
+        drawn = ""
+        while SHOW_CURSOR not in drawn:  # a terminal hands over what has come so far
+            drawn += os.read(terminal, 100_000).decode()
     finally:
         os.close(programs_end)
         os.close(terminal)
