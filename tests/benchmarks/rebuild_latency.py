@@ -109,18 +109,17 @@ def one_round(database: Database, instance: dg.DagsterInstance, platform: str, n
 
 
 async def record_ten(database: Database, platform: str, number: int) -> None:
-    """New metrics of ten posts that are known."""
+    """One more of each count of ten posts: a lower one would be taken for a fault, and the post not be labelled."""
     with database.connection() as connection:
-        posts = [
-            name
-            for (name,) in connection.execute(
-                "SELECT post_id FROM actp_feedback_posts WHERE platform = %s ORDER BY md5(post_id || %s) LIMIT 10",
-                (platform, str(number)),
-            )
-        ]
+        latest = connection.execute(
+            "SELECT post_id, metrics FROM (SELECT DISTINCT ON (post_id) post_id, metrics FROM outcome_snapshots"
+            " WHERE platform = %s ORDER BY post_id, observed_at DESC, seq DESC) AS latest"
+            " ORDER BY md5(post_id || %s) LIMIT 10",
+            (platform, str(number)),
+        ).fetchall()
     engine = FeedbackSyncEngine(database)
-    for post in posts:
-        await engine.record_outcome(post, platform, {"impressions": 5_000 + number, "reactions": 70 + number})
+    for post, metrics in latest:
+        await engine.record_outcome(post, platform, {name: count + 1 for name, count in metrics.items()})
 
 
 def strategy_of(database: Database, platform: str) -> int | None:
