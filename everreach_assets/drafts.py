@@ -59,7 +59,7 @@ class DraftScorer:
     async def score_draft(
         self, text: str, platform: str, account: str, when: dt.datetime | None = None, post_type: str = ""
     ) -> DraftScore:
-        """What a post of this text by this account may be expected to get, why, and by which claims.
+        """What a post of this text by this account may be expected to get, why, and which claims it matches.
 
         Args:
             text: of the draft; personal data is removed before anything else is done with it.

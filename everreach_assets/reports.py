@@ -122,7 +122,7 @@ def _plain(text: str) -> str:
 
 
 def draft_report(score: DraftScore, strategy: Strategy) -> str:
-    """What a draft may be expected to get, why, by which claims, and the posts to compare it with."""
+    """What a draft may be expected to get, why, which claims it matches, and the posts to compare it with."""
     low, high = score.interval
     usual = f" (some {score.typical:,.0f} {score.metric})" if score.typical is not None else ""
     lines = [
@@ -134,7 +134,9 @@ def draft_report(score: DraftScore, strategy: Strategy) -> str:
         lines += ["", "Why:", *(f"- {each}" for each in score.reasons)]
     if used := [each for each in strategy.claims if each.claim_id in score.claims]:
         lines += ["", "Claims that it matches:"]
-        lines += [f"- do {each.direction}: {claim_line(each)}\n  - {claim_posts(each)}" for each in used]
+        lines += [
+            f"- {DIRECTIONS[each.direction].lower()}: {claim_line(each)}\n  - {claim_posts(each)}" for each in used
+        ]
     if score.similar_posts:
         lines += ["", "Posts like it:"]
         lines += [

@@ -22,6 +22,7 @@ from everreach_assets.domain.collections import (
 )
 from everreach_assets.domain.embedding_results import REASONS, EmbeddedText, NotEmbedded, Reason, Result
 from everreach_assets.domain.errors import InvalidInput, QuotaExhausted, Refused
+from everreach_assets.domain.printing import printable_line
 from everreach_assets.domain.scrubbing import NameModel, ScrubbedText, Scrubber
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import Vector
@@ -157,7 +158,7 @@ class Embedder:
     def excerpt(self, collection: str, text: str) -> str:
         """The beginning of the text on one line, without personal data; empty where the scrubber refuses it."""
         scrubbed = self._scrub_or_refuse(collection, text)
-        return " ".join(scrubbed.text.split())[:EXCERPT_CHARACTERS] if scrubbed else ""
+        return printable_line(scrubbed.text)[:EXCERPT_CHARACTERS] if scrubbed else ""
 
     def embed_many(self, collection: str, texts: Sequence[str], doc_ids: Sequence[str] | None = None) -> Embedded:
         """Scrub the texts and embed what is left, in the space in force; where its provider cannot, in the backup's.

@@ -79,15 +79,26 @@ def _append_statement() -> str:
     return (SQL_FOLDER / "queries" / "append_snapshots.sql").read_text(encoding="utf-8")
 
 
+_OF_DOC_IDS = """ FROM actp_feedback_posts WHERE (platform, post_id) IN
+    (SELECT split_part(id, ':', 1), substr(id, strpos(id, ':') + 1) FROM unnest(%s::text[]) AS id)"""
+
+
 def texts(connection: Connection, doc_ids: Sequence[str]) -> dict[str, str]:
     """The texts, not scrubbed, of posts by their document ids (`platform:post_id`)."""
-    rows = connection.execute(
-        "SELECT platform || ':' || post_id, text FROM actp_feedback_posts"
-        " WHERE (platform, post_id) IN (SELECT split_part(id, ':', 1), substr(id, strpos(id, ':') + 1)"
-        " FROM unnest(%s::text[]) AS id)",
-        (list(doc_ids),),
+    return dict(
+        connection.execute(
+            ("SELECT platform || ':' || post_id, text" + _OF_DOC_IDS).encode(), (list(doc_ids),)
+        ).fetchall()
     )
-    return dict(rows.fetchall())
+
+
+def addresses(connection: Connection, doc_ids: Sequence[str]) -> dict[str, str]:
+    """The addresses of posts on their platforms, by document id; of those that have none there is none."""
+    return dict(
+        connection.execute(
+            ("SELECT platform || ':' || post_id, url" + _OF_DOC_IDS + " AND url <> ''").encode(), (list(doc_ids),)
+        ).fetchall()
+    )
 
 
 def synthetic_posts(connection: Connection) -> int:

@@ -1,14 +1,19 @@
 """`everreach strategy`: the strategies in force, those before them and those that were held, and scoring by them."""
 
+import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING
 
 import click
 
 from everreach_assets.commands.shared import open_database, read_settings, user
+from everreach_assets.domain.collections import CONTENT
 from everreach_assets.domain.errors import NotFound
+from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
+    from resources.database import Connection, Database
+    from resources.settings import Settings
     from resources.strategies import StoredStrategy
     from resources.strategy_history import HistoryEntry
 
@@ -50,7 +55,8 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
 
     if held and moment:
         raise click.UsageError("--held and --as-of exclude each other: what is held was never in force")
-    with open_database(read_settings()) as database, database.connection() as connection:
+    settings = read_settings()
+    with open_database(settings) as database, database.connection() as connection:
         if held:
             stored = strategy_history.latest_held(connection, platform)
             if stored is None:
@@ -59,6 +65,7 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
             stored = strategy_history.in_force_at(connection, platform, moment)
         else:
             stored = in_force(connection, platform)
+        cited = "" if as_json else _cited(stored, settings, database, connection)
     if as_json:
         if stored.content is None:
             raise NotFound(f"strategy {stored.strategy_id} was built by an earlier version: see it without --json")
@@ -68,7 +75,7 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
         f"Strategy {stored.strategy_id} of {platform}, {stored.status}, knows what was labelled until "
         f"{_time(stored.created_at)}: {stored.outcomes:,} outcomes"
     )
-    click.echo(f"{stored.summary}\n{_wording(stored)}".rstrip())
+    click.echo(f"{stored.summary}\n{_wording(stored)}{cited}".rstrip())
 
 
 @strategy.command(name="list")
@@ -186,6 +193,24 @@ def _wording(stored: "StoredStrategy") -> str:
     if not sentences:
         return ""
     return "\nIn other words, by a language model:\n" + "\n".join(f"- {each}" for each in sentences.values())
+
+
+def _cited(stored: "StoredStrategy", settings: "Settings", database: "Database", connection: "Connection") -> str:
+    """The posts that the claims rest on, each with its address, else with the beginning of its text."""
+    from everreach_assets.memory import open_embedder
+    from resources import posts
+
+    claims = stored.content.claims if stored.content else []
+    doc_ids = sorted({doc_id for each in claims for doc_id in (*each.exemplars, *each.counter_exemplars)})
+    if not doc_ids:
+        return ""
+    addresses, texts = posts.addresses(connection, doc_ids), posts.texts(connection, doc_ids)
+    with contextlib.closing(open_embedder(settings, database)) as embedder:
+        shown = {
+            doc_id: addresses.get(doc_id) or embedder.excerpt(CONTENT.name, texts.get(doc_id, "")) for doc_id in doc_ids
+        }
+    lines = (f"- {doc_id}  {printable_line(each) or 'no text'}" for doc_id, each in shown.items())
+    return "\n\nThe posts that are cited:\n" + "\n".join(lines)
 
 
 def _state(entry: "HistoryEntry") -> str:

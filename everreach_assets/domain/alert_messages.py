@@ -7,13 +7,13 @@ What belongs here: reading the body (https://prometheus.io/docs/alerting/latest/
 
 import datetime as dt
 import html
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.domain.printing import printable_line
 from everreach_assets.domain.scrubbing import Scrubber
 
 MESSAGE_LENGTH = 4096
@@ -224,7 +224,7 @@ def scrubbed(text: str, scrubber: Scrubber) -> str:
 
 def one_line(text: str, length: int) -> str:
     """The text on one line, cut, without characters that control or reverse it, and escaped for Telegram's HTML."""
-    plain = "".join(each if each.isprintable() else " " for each in re.sub(r"\s+", " ", text)).strip()
+    plain = printable_line(text)
     if len(plain) > length:
         plain = f"{plain[: length - 1]}…"
     return html.escape(plain, quote=False)

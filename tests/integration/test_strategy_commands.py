@@ -46,6 +46,18 @@ def test_the_strategy_in_force_is_shown_and_that_of_a_time_and_the_one_held(
     assert [each["claim_id"] for each in whole["claims"]] == ["b"]
 
 
+def test_each_post_that_is_cited_can_be_opened_or_read(database: Database, database_url: str, ids: list[int]) -> None:
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO actp_feedback_posts (platform, post_id, text, url, text_sha256) VALUES"
+            " ('x', '1', 'Any text', 'https://example.org/x/1', ''),"
+            " ('x', '2', E'We write to\\njo@example.org\\x1b[2J', '', '')"
+        )
+    shown = everreach(database_url, "strategy", "show", "x").output
+    assert "- x:1  https://example.org/x/1\n" in shown
+    assert "- x:2  We write to [EMAIL] [2J\n" in shown
+
+
 def test_the_history_says_what_was_in_force_when_and_what_was_held_and_why(database_url: str, ids: list[int]) -> None:
     assert everreach(database_url, "strategy", "rollback", "x", "--yes", "--by", "ann").exit_code == 0
     lines = everreach(database_url, "strategy", "list", "x").output.splitlines()
