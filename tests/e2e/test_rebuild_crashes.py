@@ -28,8 +28,14 @@ from tests.stored_strategies import record, stored_strategies
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TICK_STAGES = {"x": "TICK_HELD", "tiktok": "RUN_IDS_RESERVED", "reddit": "RUN_CREATED", "linkedin": "RUN_LAUNCHED"}
-"""Before the evaluation; noted in ledger and tick; with a run that nobody launched; with one in the queue."""
+TICK_STAGES = {
+    "youtube": "TICK_CREATED",  # before the evaluation
+    "x": "TICK_HELD",
+    "tiktok": "RUN_IDS_RESERVED",  # noted in ledger and tick
+    "reddit": "RUN_CREATED",  # and nobody launched the run
+    "linkedin": "RUN_LAUNCHED",  # and it is in the queue
+}
+"""Every stage of a tick at which Dagster's own tests end the daemon."""
 
 REBUILDS = dg.RunsFilter(job_name="strategy_rebuild_job")
 """The hour's own job may come in between."""

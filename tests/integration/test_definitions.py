@@ -20,6 +20,7 @@ from everreach_assets.domain.scrubbing import SCRUBBER_VERSION
 from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.domain.sync import POLICY_VERSION
 from everreach_assets.domain.weekly_changes import WEEK_VERSION
+from everreach_assets.freshness import DAILY, HOURLY, WEEKLY
 from everreach_assets.partitions import weeks
 from everreach_assets.retention import RetentionRules, load_policy
 from everreach_assets.schedules import cloud_parity_schedule, cloud_sync_schedule, strategy_refresh_schedule
@@ -156,6 +157,22 @@ def test_every_asset_has_an_owner_and_says_what_its_rows_are(definitions: dg.Def
     for spec in definitions.resolve_all_asset_specs():
         assert spec.owners == ["team:everreach"], spec.key
         assert (spec.description or "").startswith("One row is "), spec.key
+
+
+def test_what_is_made_by_the_clock_says_how_old_it_may_become(definitions: dg.Definitions) -> None:
+    found = {
+        spec.key.to_user_string(): spec.freshness_policy
+        for spec in definitions.resolve_all_asset_specs()
+        if spec.freshness_policy
+    }
+    assert found == {
+        "feedback/outcome_classifications": HOURLY,
+        **{f"vectors/{noun}_embeddings": HOURLY for noun in ("content", "lesson", "outcome", "prospect")},
+        "feedback/strategies": WEEKLY,
+        "feedback/weekly_changes": WEEKLY,
+        "retention/plans": DAILY,
+        "retention/purges": DAILY,
+    }
 
 
 def test_strategies_are_partitioned_by_platform_migrations_by_shard_weeks_by_time_and_nothing_else_is(

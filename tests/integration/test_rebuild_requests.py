@@ -19,7 +19,7 @@ from everreach_assets.domain.rebuilds import NEW_OUTCOMES, QUICK_ATTEMPTS, backo
 from everreach_assets.feedback import FeedbackSyncEngine
 from everreach_assets.lost_runs import PROCESS_TAG, process_tag
 from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
-from resources import metric_queries, strategies
+from resources import metric_queries, rebuilds, strategies
 from resources.database import Connection, Database
 from resources.embedder import Embedder
 from resources.hnsw_index import HnswIndex
@@ -289,6 +289,18 @@ def test_a_tick_that_fails_has_asked_for_nothing(at: Platform, monkeypatch: pyte
         with pytest.raises(Unavailable):
             at.tick()
     assert at.attempts_on_metrics() == {"x": 0}
+    assert at.tick() == ["x"]
+
+
+def test_an_evaluation_that_has_to_wait_gives_up_before_dagster_does(
+    at: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.record(range(10))
+    monkeypatch.setattr(rebuilds, "STATEMENT_SECONDS", 0.2)
+    with Database(at.database.url) as other, other.transaction() as connection:
+        rebuilds.lock(connection)
+        with pytest.raises(Unavailable):
+            at.tick()
     assert at.tick() == ["x"]
 
 
