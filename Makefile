@@ -9,7 +9,7 @@ PLATFORM ?=
 MAP ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies schema dashboards deploy-config check format lock clean clean-data
+.PHONY: help setup run up monitoring down test test-all test-semantic test-names bench bench-scrape bench-rebuild bench-scrubbing bench-embedding bench-labels bench-strategies bench-claims schema dashboards deploy-config check format lock clean clean-data
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ bench-labels: setup ## measure labelling 50,000 posts, and the labels of the sha
 
 bench-strategies: setup ## measure how well strategies foresee posts that they have not seen, and the gate
 	$(BIN)/python -m tests.benchmarks.strategies
+
+bench-claims: setup ## count how often strategies claim what was planted in samples, and what was not
+	$(BIN)/python -m tests.benchmarks.claims
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

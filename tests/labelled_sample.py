@@ -26,6 +26,15 @@ INPUTS = Inputs(
     snapshot_watermark=0, outcomes=0, matured=0, labels={}, builder_version="2", classifier_version="2", space_id=""
 )
 
+PLANTED = {
+    "x": "published on a weekday, 08:00 to 12:00 UTC",
+    "tiktok": "opens with a question",
+    "youtube": "opens with a number",
+    "linkedin": "opens with how to",
+    "instagram": "opens with a story",
+}
+"""The trait that shows each platform's pattern."""
+
 
 @functools.cache
 def labelled_sample(seed: int, platform: str) -> tuple[LabelledOutcome, ...]:

@@ -26,7 +26,14 @@ def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOut
     """The same posts with one another's labels."""
     order = np.random.default_rng(seed).permutation(len(outcomes))
     return [
-        replace(each, label=other.label, score=other.score, value=other.value, spread=other.spread)
+        replace(
+            each,
+            label=other.label,
+            score=other.score,
+            value=other.value,
+            spread=other.spread,
+            confidence=other.confidence,
+        )
         for each, other in zip(outcomes, (outcomes[index] for index in order), strict=True)
     ]
 

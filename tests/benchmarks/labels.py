@@ -20,21 +20,13 @@ import psycopg
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.label_report import FIXED_RULE, MULTIPLE_RULE, OURS, LabelReport, report
 from everreach_assets.domain.label_rules import LabelRules
-from everreach_assets.domain.mapping_files import load_mapping
 from resources import outcomes as rows
 from resources.database import Database
-from resources.intake import ingest_file
 from tests.benchmarks.servers import fresh_servers
+from tests.benchmarks.strategy_sets import ingest_shared, shared_folder
 
 MOST_SECONDS = 30.0
 MOST_MEGABYTES = 1_000.0
-SETS = {
-    "facebook_pages_2016": "facebook",
-    "reddit_top_2013": "reddit",
-    "twitter_538_2017": "x",
-    "youtube_trending_20181101": "youtube",
-}
-MAPPINGS = Path(__file__).parents[2] / "docs" / "mappings"
 DAY_SECONDS = 86_400
 
 
@@ -84,7 +76,7 @@ def fill(connection: "psycopg.Connection[tuple[object, ...]]", posts: int, accou
     connection.execute("ANALYZE")
 
 
-def measure(posts: int, accounts: int, data: Path | None) -> LabelFigures:
+def measure(posts: int, accounts: int, data: Path) -> LabelFigures:
     """Label them on servers of its own, then the shared sets."""
     load = os.getloadavg()[0]
     with fresh_servers() as settings, Database(settings.database_url()) as database:
@@ -102,7 +94,7 @@ def measure(posts: int, accounts: int, data: Path | None) -> LabelFigures:
             )
         changed, judged = _timed(database)
         unchanged, _ = _timed(database)
-        reports = dict(_shared_reports(database, data)) if data else {}
+        reports = dict(_shared_reports(database, data))
     return LabelFigures(posts, accounts, load, first, used, changed, judged, unchanged, peak, reports)
 
 
@@ -113,9 +105,7 @@ def _timed(database: Database) -> tuple[float, int]:
 
 
 def _shared_reports(database: Database, data: Path) -> Iterator[tuple[str, LabelReport]]:
-    for folder, platform in SETS.items():
-        for path in sorted((data / folder).glob("*.csv")):
-            ingest_file(database, "posts", path, load_mapping(MAPPINGS / f"{platform}.yaml"))
+    for platform in ingest_shared(database, data):
         with database.connection() as connection:
             yield platform, report(rows.observed_posts(connection, platform), LabelRules().of(platform))
 
@@ -145,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.labels", description=__doc__)
     parser.add_argument("--posts", type=int, default=50_000, help="default: %(default)s")
     parser.add_argument("--accounts", type=int, default=400, help="default: %(default)s")
-    parser.add_argument("--data", type=Path, default=os.environ.get("EVERREACH_SHARED_DATA"), help="shared data sets")
+    parser.add_argument("--data", type=Path, default=shared_folder(), help="shared data sets (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file, too")
     given = parser.parse_args()
     figures = measure(given.posts, given.accounts, given.data)

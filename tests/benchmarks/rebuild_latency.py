@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 from rich.console import Console
@@ -64,20 +65,19 @@ def measure(rounds: int, folder: Path) -> LatencyFigures:
     everreach = Everreach(folder)
     everreach("run")
     draw = random.Random(7)  # noqa: S311 - moments, not secrets
-    with everreach.running(), running_servers(everreach.settings) as addresses:
-        os.environ.update(child_environment(everreach.settings, addresses))  # Dagster's configuration reads it
-        with (
-            Database(addresses.database_url) as database,
-            dg.DagsterInstance.from_config(str(dagster_home(everreach.settings))) as instance,
-        ):
-            with database.connection() as connection:
-                platforms = [
-                    name for (name,) in connection.execute("SELECT platform::text FROM actp_feedback_strategy")
-                ]
-            load, measured = os.getloadavg()[0], []
-            for number in range(rounds):
-                time.sleep(draw.uniform(0, TICK_SECONDS))
-                measured.append(one_round(database, instance, platforms[number % len(platforms)], number))
+    with (
+        everreach.running(),
+        running_servers(everreach.settings) as addresses,
+        patch.dict(os.environ, child_environment(everreach.settings, addresses)),  # Dagster's configuration reads it
+        Database(addresses.database_url) as database,
+        dg.DagsterInstance.from_config(str(dagster_home(everreach.settings))) as instance,
+    ):
+        with database.connection() as connection:
+            platforms = [name for (name,) in connection.execute("SELECT platform::text FROM actp_feedback_strategy")]
+        load, measured = os.getloadavg()[0], []
+        for number in range(rounds):
+            time.sleep(draw.uniform(0, TICK_SECONDS))
+            measured.append(one_round(database, instance, platforms[number % len(platforms)], number))
     return LatencyFigures(measured, load)
 
 

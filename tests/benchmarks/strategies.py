@@ -1,6 +1,7 @@
 """How well strategies foresee posts that they have not seen, beside baselines and references. `make bench-strategies`.
 
-It reads the shared sets and the sample, needs no server, and prints figures only, no text. See docs/strategies.md.
+It takes the shared sets and the sample through intake and labels on a Postgres of its own, and prints figures only, no
+text. See docs/strategies.md.
 """
 
 import argparse
@@ -18,12 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from everreach_assets.domain.backtests import Split, backtest, gate_verdict, split, tfidf_logistic
+from everreach_assets.domain.drafts import Draft, matching
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
 from everreach_assets.domain.post_features import PostFeatures
 from everreach_assets.domain.prediction_scores import Prediction, scored
+from everreach_assets.domain.strategies import build_strategy
 from everreach_assets.domain.strategy_model import Backtest, Interval, Score, Verdict
 from tests.benchmarks.strategy_sets import outcome_sets, shared_folder
+from tests.labelled_sample import INPUTS, search_in, vectors_of
 from tests.planted import shuffled
 
 NEIGHBOURS = 20
@@ -52,6 +56,7 @@ def measure(name: str, outcomes: Sequence[LabelledOutcome], shuffles: int) -> Se
     references = {
         "TF-IDF logistic, page, hour, day, type": tfidf_logistic(parts, _page_hour_day_type),
         "20 nearest of the page": nearest_of_the_page(parts),
+        "the claims alone": claims_alone(parts),
     }
     judged = scored(references, parts.scores, parts.successes)
     passed = sum(gate_verdict(backtest(shuffled(outcomes, seed))).is_accepted for seed in range(shuffles))
@@ -83,6 +88,16 @@ def nearest_of_the_page(parts: Split) -> Prediction:
     scores = np.array([each.score for each in parts.training])
     successes = np.array([each.is_success for each in parts.training])
     return Prediction((scores[order] * counts).sum(axis=1) / size, (successes[order] * counts).sum(axis=1) / size)
+
+
+def claims_alone(parts: Split) -> Prediction:
+    """The sum of the effects of the rules and hypotheses that a post matches, as a reader of the strategy has them."""
+    platform, _, _ = parts.training[0].doc_id.partition(":")
+    vectors = vectors_of(parts.training)
+    strategy = build_strategy(platform, parts.training, vectors, search_in(parts.training, vectors), inputs=INPUTS)
+    drafts = [Draft(each.text, each.account, each.post_type, each.published_at) for each in parts.held_out]
+    effects = np.array([sum(claim.effect for claim in matching(each, platform, strategy.claims)) for each in drafts])
+    return Prediction(effects, effects)
 
 
 def print_figures(console: Console, figures: Sequence[SetFigures]) -> None:
@@ -152,7 +167,8 @@ def main() -> None:
             continue
         larger = [replace(each, doc_id=f"{each.doc_id}.{n}") for n in range(given.repeat) for each in outcomes]
         if (found := measure(name, larger, given.shuffles)) is None:
-            console.print(f"{name}: too few matured posts of {len(outcomes)}")
+            matured = sum(each.is_final for each in outcomes)
+            console.print(f"{name}: {matured:,} matured posts of {len(outcomes):,}, too few to hold a fifth back")
         else:
             figures.append(found)
             console.print(f"... {name}", style="dim")

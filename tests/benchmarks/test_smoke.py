@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import embedding, labels, scrubbing, switch
+from tests.benchmarks import claims, embedding, labels, rebuild_latency, scrubbing, strategies, strategy_sets, switch
 from tests.benchmarks.__main__ import run
 from tests.benchmarks.peers import judge
 from tests.benchmarks.scrape import measure
@@ -15,6 +15,7 @@ from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
 from tests.benchmarks.sync import CLOUDS
 from tests.benchmarks.texts import text_set
 from tests.benchmarks.vectors import FILTERS
+from tests.labelled_sample import PLANTED
 from tests.openai_server import vector_of
 
 
@@ -110,8 +111,36 @@ def test_the_benchmark_of_embedding_sees_wrong_and_lost_vectors() -> None:
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_labels_judges_the_one_account_that_changed() -> None:
-    figures = labels.measure(posts=400, accounts=4, data=None)
+def test_the_benchmark_of_labels_judges_the_one_account_that_changed(tmp_path: Path) -> None:
+    figures = labels.measure(posts=400, accounts=4, data=tmp_path)
     assert (figures.judged_accounts, figures.reports) == (1, {})
     assert figures.first_seconds > 0
     assert figures.peak_megabytes > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_strategies_reads_what_the_product_labelled(tmp_path: Path) -> None:
+    sets = strategy_sets.outcome_sets(tmp_path)
+    assert set(sets) == {f"sample {platform}" for platform in PLANTED}
+    assert any(each.confidence < 1 for each in sets["sample x"])
+    figures = strategies.measure("sample x", sets["sample x"], shuffles=1)
+    assert figures is not None
+    assert len(figures.references) == 3
+    assert figures.backtest.strategy.spearman is not None
+    assert figures.passed <= figures.shuffles == 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_claims_counts_each_platform_of_each_sample() -> None:
+    figures = claims.measure(seeds=2, shuffles=1)
+    assert figures.found.total() >= 9
+    assert (figures.noisy.total(), figures.seconds > 0) == (0, True)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_rebuilds_tells_where_the_time_went(tmp_path: Path) -> None:
+    figures = rebuild_latency.measure(2, tmp_path)
+    assert [each.platform for each in figures.rounds] == sorted({each.platform for each in figures.rounds})
+    for each in figures.rounds:
+        assert {"sensor", "queue, process, imports", "feedback__strategies"} <= each.parts.keys()
+        assert sum(each.parts.values()) == pytest.approx(each.total, abs=1.0)

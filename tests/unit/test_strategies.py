@@ -14,6 +14,7 @@ from everreach_assets.domain.strategy_model import Strategy
 from everreach_assets.domain.traits import Trait, traits_of
 from tests.labelled_sample import (
     INPUTS,
+    PLANTED,
     labelled_sample,
     nothing_near,
     plain_outcome,
@@ -22,20 +23,11 @@ from tests.labelled_sample import (
     search_in,
 )
 
-PLANTED = {
-    "x": "published on a weekday, 08:00 to 12:00 UTC",
-    "tiktok": "opens with a question",
-    "youtube": "opens with a number",
-    "linkedin": "opens with how to",
-    "instagram": "opens with a story",
-}
-"""The trait that shows each platform's pattern."""
-
 
 @pytest.mark.parametrize("seed", [SEED, 1, 2])
 @pytest.mark.parametrize("platform", sorted(PLANTED))
 def test_the_planted_pattern_is_a_rule_and_the_planted_noise_is_none(platform: str, seed: int) -> None:
-    """So it is with 197 of 200 strategies of forty seeds (docs/strategies.md)."""
+    """`make bench-claims` counts it over many more."""
     strategy = sample_strategy(platform, seed)
     rules = {claim.trait: claim for claim in strategy.claims if claim.evidence == "rule"}
     assert rules[PLANTED[platform]].direction == "more"
