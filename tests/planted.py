@@ -38,6 +38,12 @@ def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOut
     ]
 
 
+def shuffled_within_accounts(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
+    """The same posts, each with what another of its account got."""
+    accounts = sorted({each.account for each in outcomes})
+    return [mixed for name in accounts for mixed in shuffled([each for each in outcomes if each.account == name], seed)]
+
+
 def _outcome(random: np.random.Generator, number: int, effect: float) -> LabelledOutcome:
     is_question = random.random() < 1 / 3
     subject, other = random.choice(SUBJECTS, 2, replace=False)

@@ -8,15 +8,13 @@ nothing is there to find.
 import argparse
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.sample import NOISE_HASHTAG, SEED
 from everreach_assets.domain.strategies import build_strategy
 from everreach_assets.domain.strategy_model import Strategy
 from tests.labelled_sample import INPUTS, PLANTED, labelled_sample, sample_strategy, sample_vectors, search_in
-from tests.planted import shuffled
+from tests.planted import shuffled_within_accounts
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,6 @@ def measure(seeds: int, shuffles: int) -> ClaimFigures:
 def rules(strategy: Strategy) -> set[str]:
     """The traits that are rules."""
     return {claim.trait for claim in strategy.claims if claim.evidence == "rule"}
-
-
-def shuffled_within_accounts(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
-    """The same posts, each with what another of its account got."""
-    accounts = sorted({each.account for each in outcomes})
-    return [mixed for name in accounts for mixed in shuffled([each for each in outcomes if each.account == name], seed)]
 
 
 def print_figures(figures: ClaimFigures) -> None:

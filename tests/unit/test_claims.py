@@ -1,8 +1,6 @@
 """Claims: what is planted is found, what is not is not, overlaps are seen, and the posts to open are the right ones."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from random import Random
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +8,13 @@ import pytest
 
 from everreach_assets.domain.claims import MINIMUM_EFFECTIVE, Finding, claim_of, compare_all, find
 from everreach_assets.domain.comparisons import Members, Posts
-from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.sample import PATTERNS, SEED
 from everreach_assets.domain.strategies import build_strategy
+from everreach_assets.domain.strategy_model import Topic
+from everreach_assets.domain.topics import Cluster
 from everreach_assets.domain.traits import Trait
 from tests.labelled_sample import INPUTS, labelled_sample, nothing_near, posts_with
+from tests.planted import shuffled_within_accounts
 
 ONE, OTHER, THIRD = Trait("hook", "one"), Trait("slot", "other"), Trait("hashtag", "#third")
 
@@ -31,26 +31,12 @@ def noise(seed: int, count: int = 200) -> npt.NDArray[np.float64]:
     return np.random.default_rng(seed).normal(0.0, 0.5, count)
 
 
-def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
-    """What became of the posts, shuffled within their accounts."""
-    fates: dict[str, list[tuple[object, ...]]] = {}
-    for each in outcomes:
-        fates.setdefault(each.account, []).append((each.label, each.value, each.score, each.spread))
-    for of_account in fates.values():
-        Random(seed).shuffle(of_account)  # noqa: S311
-    names = ("label", "value", "score", "spread")
-    return [
-        dataclasses.replace(each, **dict(zip(names, fates[each.account].pop(), strict=True)))  # type: ignore[arg-type]
-        for each in outcomes
-    ]
-
-
 def test_outcomes_drawn_by_chance_alone_hardly_ever_give_a_rule() -> None:
     """At 95 % for all comparisons together, 3 of 60 strategies may have a rule; more than 8 have a chance of 0.3 %."""
     with_rules = 0
     for platform in PATTERNS:
         for seed in range(12):
-            outcomes = shuffled(labelled_sample(SEED, platform), seed)
+            outcomes = shuffled_within_accounts(labelled_sample(SEED, platform), seed)
             strategy = build_strategy(platform, outcomes, {}, nothing_near, inputs=INPUTS)
             with_rules += any(claim.evidence == "rule" for claim in strategy.claims)
     assert with_rules <= 8
@@ -77,6 +63,18 @@ def test_the_interval_of_a_rule_is_at_the_level_that_it_had_to_pass() -> None:
     assert {each.evidence for each in findings.values()} == {"rule"}
     for trait, level in ((ONE, 0.025), (OTHER, 0.05)):
         assert findings[trait].interval == findings[trait].comparison.interval(1 - level)
+
+
+@pytest.mark.parametrize(("lift", "evidence"), [(2.0, "rule"), (None, "rule"), (0.5, "hypothesis")])
+def test_a_topic_is_no_rule_where_the_search_near_its_centre_says_the_opposite(
+    lift: float | None, evidence: str
+) -> None:
+    values = noise(1) + np.where(first(60), 1.0, 0.0)
+    topic = Topic(topic_id="t", terms=["bread"], posts=60, standing=1.0, central_posts=["x:0"], x=0.0, y=0.0, lift=lift)
+    posts = posts_with(values)
+    compared = compare_all(posts, {Trait("topic", "t"): first(60)})
+    (claimed,) = find(posts, compared, [Cluster(topic, first(60), [], [])])
+    assert claimed.evidence == evidence
 
 
 def test_a_trait_and_its_opposite_are_one_comparison() -> None:
