@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Literal, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,10 @@ LEAST_RECALL = 0.99
 MOST_RERUN_SECONDS = 3.0
 MOST_MEMORY_BYTES = 10_000_000
 """More for four times the rows: a file held as a whole would take several times its 12 MB more."""
+
+
+Percentile = Literal["p50", "p95"]
+PERCENTILES: tuple[Percentile, ...] = get_args(Percentile)
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,15 @@ class Report:
     intake: IntakeFigures
     syncs: list[SyncFigures] = dataclasses.field(default_factory=list)
 
-    def times_raw(self, figures: QueryFigures) -> float:
-        """The median of a contender over that of the raw client with the same parameters and filter."""
+    def times_raw(self, figures: QueryFigures, percentile: Percentile = "p50") -> float:
+        """A contender's time over that of the raw client with the same parameters and filter."""
         raw = next(
             each
             for each in self.queries
             if (each.vectors, each.backend, each.keeps, each.who)
             == (figures.vectors, figures.backend, figures.keeps, RAW)
         )
-        return figures.p50_ms / raw.p50_ms
+        return figures.p50_ms / raw.p50_ms if percentile == "p50" else figures.p95_ms / raw.p95_ms
 
     def as_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -63,7 +68,7 @@ class Aim:
 def aims(report: Report) -> list[Aim]:
     """The aims of the project, judged by the worst figure of each."""
     ours = [each for each in report.queries if each.who in {OURS, OURS_ASYNC}]
-    slowest = max(ours, key=report.times_raw)
+    slowest = {each: max(ours, key=lambda one: report.times_raw(one, each)) for each in PERCENTILES}
     least_found = min(ours, key=lambda each: each.recall)
     shortest = min(ours, key=lambda each: each.fewest_rows - each.expected_rows)
     fill = max(report.fills, key=lambda each: each.ratio)
@@ -71,10 +76,13 @@ def aims(report: Report) -> list[Aim]:
     rerun_seconds = median(intake.rerun_seconds) + sum(intake.pipeline_rerun_seconds.values())
     more_bytes = intake.memory_growth_bytes - intake.quarter_memory_growth_bytes
     return [
-        Aim(
-            f"query p50 at most {MOST_TIMES_RAW_QUERY} times raw",
-            f"{report.times_raw(slowest):.2f} ({_place(slowest)})",
-            report.times_raw(slowest) <= MOST_TIMES_RAW_QUERY,
+        *(
+            Aim(
+                f"query {percentile} at most {MOST_TIMES_RAW_QUERY} times raw",
+                f"{report.times_raw(figures, percentile):.2f} ({_place(figures)})",
+                report.times_raw(figures, percentile) <= MOST_TIMES_RAW_QUERY,
+            )
+            for percentile, figures in slowest.items()
         ),
         Aim(
             f"recall@10 at least {LEAST_RECALL}",
