@@ -11,14 +11,13 @@ from resources.outcomes import platforms
 
 # By to_jsonb, a strategy of before the gate was there has no status: it was in force.
 STRATEGIES = """
-    SELECT platform::text AS platform, strategy_id, strategy, created_at, archived_at,
+    SELECT platform::text AS platform, strategy_id, strategy, created_at,
         coalesce(row_said ->> 'status', '') = 'held' AS is_held, coalesce(row_said ->> 'reason', '') AS reason
     FROM (
-        SELECT platform, strategy_id, strategy, created_at, NULL::timestamptz AS archived_at,
-            to_jsonb(current) - 'strategy' AS row_said
+        SELECT platform, strategy_id, strategy, created_at, to_jsonb(current) - 'strategy' AS row_said
         FROM actp_feedback_strategy AS current
         UNION ALL
-        SELECT platform, strategy_id, strategy, created_at, archived_at, to_jsonb(archived) - 'strategy'
+        SELECT platform, strategy_id, strategy, created_at, to_jsonb(archived) - 'strategy'
         FROM actp_feedback_strategy_archive AS archived
     ) AS stored
 """
@@ -74,12 +73,12 @@ def _labels(connection: Connection, begins_at: dt.datetime, ends_at: dt.datetime
 
 
 def _claims_in_force(connection: Connection, instant: dt.datetime) -> Mapping[str, list[Mapping[str, Any]]]:
-    """The claims of each platform's strategy in force just before the instant."""
+    """The claims of each platform's strategy in force just before the instant: by its terms, for it may come again."""
     rows = connection.execute(
         f"""
-        SELECT DISTINCT ON (platform) platform, strategy -> 'claims' FROM ({STRATEGIES}) AS strategies
-        WHERE NOT is_held AND created_at < %(at)s AND (archived_at IS NULL OR archived_at >= %(at)s)
-        ORDER BY platform, strategy_id DESC
+        SELECT strategies.platform, strategies.strategy -> 'claims'
+        FROM strategy_terms AS terms JOIN ({STRATEGIES}) AS strategies USING (strategy_id)
+        WHERE terms.since < %(at)s AND (terms.until IS NULL OR terms.until >= %(at)s)
         """,  # noqa: S608 - a constant
         {"at": instant},
     )

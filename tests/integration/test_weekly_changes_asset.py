@@ -37,6 +37,7 @@ def messages(database: Database) -> list[str]:
 def strategy(database: Database, table: str, number: int, trait: str, created_at: str, archived_at: str = "") -> None:
     """A strategy with one claim; the times are offsets from the end of the last week."""
     claim = {"trait": trait, "effect": 0.4, "evidence": "rule"}
+    term(database, number, created_at, archived_at)
     columns, values = ("", "") if not archived_at else (", archived_at", ", %(end)s + %(archived)s::interval")
     with database.connection() as connection:
         connection.execute(
@@ -45,6 +46,19 @@ def strategy(database: Database, table: str, number: int, trait: str, created_at
             f" VALUES (%(id)s, 'x', %(strategy)s, '', 1, 1, 1, '1', %(end)s + %(created)s::interval{values})".encode(),
             {
                 "id": number, "strategy": Jsonb({"claims": [claim]}), "created": created_at, "archived": archived_at,
+                "end": weeks.time_window_for_partition_key(last_week()).end,
+            },
+        )  # fmt: skip
+
+
+def term(database: Database, number: int, since: str, until: str = "") -> None:
+    """A time in which the strategy was in force; the times are offsets from the end of the last week."""
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO strategy_terms (platform, strategy_id, since, until, began_by)"
+            " VALUES ('x', %(id)s, %(end)s + %(since)s::interval, %(end)s + %(until)s::interval, 'rebuild')",
+            {
+                "id": number, "since": since, "until": until or None,
                 "end": weeks.time_window_for_partition_key(last_week()).end,
             },
         )  # fmt: skip
@@ -76,6 +90,24 @@ def test_a_week_is_what_came_in_it_and_what_the_strategies_at_its_ends_say(
     (text,) = messages(with_a_week)
     assert "new: do more: last week's (rule)" in text
     assert "this week's" not in text
+
+
+def test_after_a_rollback_the_claims_are_those_of_what_was_in_force(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    """The second is older than the week, was gone back from before it, and came again in it."""
+    record(database, "x", range(3))
+    strategy(database, "actp_feedback_strategy_archive", 1, "the first", "-30 days", "-9 days")
+    term(database, 1, "-8 days", "-1 hour")
+    strategy(database, "actp_feedback_strategy", 2, "the second", "-9 days", "")
+    with database.connection() as connection:
+        connection.execute(
+            "UPDATE strategy_terms SET until = since + interval '1 day' WHERE strategy_id = 2;"
+            "UPDATE actp_feedback_strategy_archive SET archived_at = archived_at + interval '8 days 23 hours'"
+        )
+    term(database, 2, "-1 hour")
+    said = str(changes(database, instance, last_week())["changes"])
+    assert "| do more: the second (rule) | do more: the first (rule) |" in said
 
 
 def test_run_twice_in_a_week_it_is_told_once(with_a_week: Database, instance: dg.DagsterInstance) -> None:
