@@ -207,7 +207,10 @@ def _cited(stored: "StoredStrategy", settings: "Settings", database: "Database",
     addresses, texts = posts.addresses(connection, doc_ids), posts.texts(connection, doc_ids)
     with contextlib.closing(open_embedder(settings, database)) as embedder:
         shown = {
-            doc_id: addresses.get(doc_id) or embedder.excerpt(CONTENT.name, texts.get(doc_id, "")) for doc_id in doc_ids
+            doc_id: embedder.scrub(CONTENT.name, addresses[doc_id]).text
+            if doc_id in addresses
+            else embedder.excerpt(CONTENT.name, texts.get(doc_id, ""))
+            for doc_id in doc_ids
         }
     lines = (f"- {doc_id}  {printable_line(each) or 'no text'}" for doc_id, each in shown.items())
     return "\n\nThe posts that are cited:\n" + "\n".join(lines)
