@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ def until(condition: Callable[[], bool], *, seconds: float, says: Callable[[], s
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {says()}"
         time.sleep(0.2)
+
+
+def listened_on(processes: Iterable[psutil.Process]) -> list[tuple[str, int]]:
+    """The address and port of every TCP socket that one of the processes listens on."""
+    return [
+        (each.laddr.ip, each.laddr.port)
+        for process in processes
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    ]
 
 
 class Everreach:
