@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import os
 import re
 import signal
 import socket
@@ -10,11 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resources.ports import answers_http
 from resources.processes import end_processes
 from resources.servers import embedded_processes
+from resources.settings import PROJECT_FOLDER
 from tests.api_server import certificate
 from tests.everreach import Everreach, listened_on, until
 
@@ -118,6 +121,29 @@ def test_up_says_where_everything_is_and_it_is_there_and_on_this_machine_alone(s
             port for _, port in listeners
         }
         assert [each for each in listeners if not ipaddress.ip_address(each[0]).is_loopback] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_terminal_of_make_up_ends_everything_in_order(tmp_path: Path) -> None:
+    environment = Path(sys.executable).parents[1]  # as it is: nothing is installed
+    made = ["make", f"--directory={PROJECT_FOLDER}", f"--old-file={environment}/.locked", f"VENV={environment}", "up"]
+    terminal = Everreach(tmp_path, up=made)
+    command = terminal.up()
+    try:
+        running = terminal.processes()
+        (up,) = psutil.Process(command.pid).children()
+        in_foreground = {each.pid for each in running if os.getpgid(each.pid) == command.pid}
+        assert in_foreground == {command.pid, up.pid}  # nobody else hears Ctrl-C: they are ended in their order
+        assert len(running) > 6
+        terminal.stop(command)
+    finally:
+        terminal.end()
+    said = terminal.output()
+    assert said.splitlines()[-1].endswith("none left.")
+    assert "ended by itself" not in said
+    assert "Traceback" not in said
+    log = (terminal.settings.home / "postgres.log").read_text()
+    assert log.rstrip().endswith("database system is shut down")
 
 
 @pytest.mark.slow
