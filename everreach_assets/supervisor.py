@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +29,8 @@ import sqlalchemy.exc
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.lost_runs import fail_lost_runs
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
-from resources.addresses import child_environment, prepare_dagster_home
+from resources.addresses import Addresses, child_environment, prepare_dagster_home
+from resources.hosts import postgres_place
 from resources.ports import LOOPBACK, answers_http, is_port_free
 from resources.processes import end_processes, is_alive
 from resources.servers import embedded_processes, running_servers, stop_unused_servers
@@ -128,7 +129,8 @@ def _run(settings: Settings, workspace: Path, stop_requested: threading.Event) -
         try:
             if not stop_requested.is_set():
                 children = _start_children(settings, workspace, environment)
-            failure = _watch(settings, children, servers, stop_requested, dagster_home)
+            places = places_of(settings, addresses, servers)
+            failure = _watch(settings, children, servers, stop_requested, dagster_home, places)
         finally:
             click.echo("Stopping ...")
             count = _end_marked(settings)
@@ -169,6 +171,7 @@ def _watch(
     servers: dict[str, psutil.Process],
     stop_requested: threading.Event,
     dagster_home: Path,
+    places: str,
 ) -> str | None:
     is_announced = False
     runs_looked_at = time.monotonic()
@@ -186,10 +189,8 @@ def _watch(
             if not is_alive(server):
                 return f"{name} ended by itself (its log is in {settings.home})"
         if not is_announced and _is_ready(settings):
-            scheme = "https" if settings.tls_files else "http"
             click.echo(
-                f"\nReady: the Dagster UI is at {_url(settings)}\n"
-                f"       the metrics are at {scheme}://localhost:{settings.everreach_metrics_port}/metrics\n"
+                f"\nReady.\n{places}\n\n"
                 "Sensors and schedules run. Record outcomes from another terminal, for example with\n"
                 "'everreach ingest outcomes FILE'; Ctrl-C here, or 'everreach down', stops everything.\n"
             )
@@ -300,6 +301,38 @@ def _lock_path(settings: Settings) -> Path:
 
 def _url(settings: Settings) -> str:
     return f"http://localhost:{settings.everreach_webserver_port}"
+
+
+def _service_url(settings: Settings) -> str:
+    scheme = "https" if settings.tls_files else "http"
+    host = settings.service_host_here
+    name = "localhost" if host == LOOPBACK else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{settings.everreach_metrics_port}"
+
+
+def places_of(settings: Settings, addresses: Addresses, servers: Iterable[str]) -> str:
+    """Where everything is, a line each, without passwords.
+
+    Args:
+        addresses: of the servers, wherever they run.
+        servers: the names of those that are embedded.
+    """
+    service, home = _service_url(settings), settings.home
+    index = "pgvector, in the database"
+    if settings.vector_backend == "chroma":
+        index = f"Chroma at {addresses.chroma_host}:{addresses.chroma_port}"
+    logs = ", ".join(str(home / f"{name.lower()}.log") for name in servers)
+    places = {
+        "Dagster UI": _url(settings),
+        "HTTP API": f"{service}/api/v1, described at {service}/openapi.json",
+        "metrics": f"{service}/metrics",
+        "alerts": "'make monitoring' adds Prometheus and Alertmanager",
+        "database": f"Postgres at {postgres_place(addresses.database_url)}; 'everreach psql' opens it",
+        "index": index,
+        "data": str(home),
+        "logs": f"{logs}{'; ' if logs else ''}Dagster's and the service's are here",
+    }
+    return "\n".join(f"  {what:<10}  {where}" for what, where in places.items())
 
 
 def _count(processes: int) -> str:

@@ -3,6 +3,7 @@
 The clouds themselves, and how they fail, are in `clouds.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -49,6 +50,17 @@ def ledger(database: Database, statement: str, *parameters: object) -> list[tupl
 def pending(database: Database, collection: str = CONTENT) -> int:
     with database.connection() as connection:
         return sync_ledger.count_pending(connection, collection)
+
+
+def counted(database: Database, collection: str = CONTENT) -> Counter[str]:
+    """The rows in everreach_sync_docs_total, by what became of them."""
+    rows = ledger(
+        database,
+        "SELECT labels ->> 'result', value::int FROM metric_counters WHERE metric = 'everreach_sync_docs_total'"
+        " AND labels ->> 'collection' = %s AND value > 0",
+        collection,
+    )
+    return Counter(dict(rows))  # type: ignore[arg-type]
 
 
 def row(rev: int, doc_id: str = "x:1", seed: int = 0, **metadata: str) -> Outgoing:

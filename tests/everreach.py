@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,24 @@ def until(condition: Callable[[], bool], *, seconds: float, says: Callable[[], s
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {says()}"
         time.sleep(0.2)
+
+
+def tell(command: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Send the signal to whom it goes: Ctrl-C and the end of a terminal to all in the foreground, `kill` to one."""
+    if number in (signal.SIGINT, signal.SIGHUP):
+        os.killpg(command.pid, number)
+    else:
+        command.send_signal(number)
+
+
+def listened_on(processes: Iterable[psutil.Process]) -> list[tuple[str, int]]:
+    """The address and port of every TCP socket that one of the processes listens on."""
+    return [
+        (each.laddr.ip, each.laddr.port)
+        for process in processes
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    ]
 
 
 class Everreach:
@@ -89,7 +107,9 @@ class Everreach:
     def start(
         self, name: str, *, command: Sequence[str] | None = None, is_ready: Callable[[], bool] | None = None
     ) -> "subprocess.Popen[bytes]":
-        """Start a command that lasts, and wait until it is ready. `stop` or the test ends it.
+        """Start a command that lasts, as a terminal does: in a process group of its own. It is ready on return.
+
+        `stop` or the test ends it.
 
         Args:
             name: of the command and of the file with its output.
@@ -103,6 +123,7 @@ class Everreach:
                 cwd=self.folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self._started.append(process)
         ready = is_ready or (lambda: "Ready" in self.output(name))
@@ -126,8 +147,10 @@ class Everreach:
 
     def stop(self, command: "subprocess.Popen[bytes]", number: signal.Signals = signal.SIGINT) -> None:
         """End `up` by a signal, and see that all went with it."""
-        command.send_signal(number)
-        assert command.wait(timeout=STOP_SECONDS) == 0, self.output()
+        tell(command, number)
+        # make waits for what it started, and then dies of the signal itself.
+        expected = -number if self._up[0] == "make" else 0
+        assert command.wait(timeout=STOP_SECONDS) == expected, self.output()
         assert self.processes() == []
 
     @contextlib.contextmanager
@@ -159,7 +182,7 @@ class Everreach:
     def _until_told(self, process: "subprocess.Popen[bytes]", name: str, number: signal.Signals) -> Iterator[None]:
         try:
             yield
-            process.send_signal(number)
+            tell(process, number)
             assert process.wait(timeout=STOP_SECONDS) == 0, self.output(name)
         finally:
             process.kill()

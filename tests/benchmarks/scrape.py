@@ -51,7 +51,7 @@ LEDGERS = (
         "INSERT INTO clouds (target, address_sha256, policy_sha256) VALUES ('cloud', '', '')",
     ),
     (
-        "a tenth: posts",
+        "a twentieth: posts",
         "INSERT INTO actp_feedback_posts (platform, post_id, text_sha256)"
         " SELECT (ARRAY['x', 'tiktok', 'linkedin', 'youtube'])[1 + n %% 4], n::text, ''"
         " FROM generate_series(1, %(rows)s / 20) AS n",

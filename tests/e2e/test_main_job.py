@@ -1,9 +1,11 @@
 """`everreach run` as a person runs it, on the sample and on files of their own, and the commands that come after it."""
 
 import itertools
+import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import dagster as dg
@@ -78,16 +80,25 @@ def below(title: str, printed: str) -> list[str]:
 
 
 def test_the_first_run_prints_all_that_came_out_and_what_to_do_next(first_run: tuple[Everreach, str]) -> None:
-    _, printed = first_run
+    commands, printed = first_run
     counts = [" ".join(line.split()) for line in below("In the database", printed)]
     sample = make_sample()
     posts, prospects, lessons = (len(each) for each in (sample.posts, sample.prospects, sample.lessons))
+    observed = posts + len(sample.outcomes)  # each post comes with a first observation
+    for noun, rows in (("posts", posts), ("outcomes", observed), ("prospects", prospects), ("lessons", lessons)):
+        assert f"{noun} {rows:,}" in counts
     for name, rows in (("content", posts), ("outcome", posts), ("prospect", prospects), ("lesson", lessons)):
         assert any(line.startswith(f"vectors in {name}_embeddings {rows:,} ") for line in counts), name
-    assert {line.split()[0] for line in below("Labels by platform", printed)} >= set(PLATFORMS)
+    _, *labels = (line.split() for line in below("Labels by platform", printed))
+    assert {platform: sum(map(int, counts)) for platform, *counts in labels} == Counter(
+        str(each["platform"]) for each in sample.posts
+    )
     strategies = below("Strategies", printed)
     for platform in PLATFORMS:
-        assert any(line.startswith(f"{platform}: strategy ") for line in strategies), platform
+        (first,) = [n for n, line in enumerate(strategies) if line.startswith(f"{platform}: strategy ")]
+        claim, examples = strategies[first + 1 : first + 3]
+        assert re.search(r"  do (more|less): .* times the others \([\d.]+ to [\d.]+\), n = \d+, effective ", claim)
+        assert re.search(rf"  best: {platform}:\S+.*; worst: {platform}:\S+", examples)
     assert any("opens with a question" in line for line in strategies)
     similar = [float(line.split()[0]) for line in below('Most similar to "how to get more people', printed)]
     assert len(similar) == 5
@@ -95,8 +106,17 @@ def test_the_first_run_prints_all_that_came_out_and_what_to_do_next(first_run: t
     times = [line.rsplit(maxsplit=1) for line in below("Time", printed)]
     assert [name for name, _ in times] == ["step", *STEPS, "all"]
     assert abs(sum(float(seconds) for _, seconds in times[1:-1]) - float(times[-1][1])) < 0.1 * len(STEPS)
-    assert "make up" in "".join(below("Next", printed))
+    assert float(times[-1][1]) > 0
+    make_up, search, make_run, data = below("Next", printed)
+    assert re.search(rf"  make up .* http://localhost:{commands.settings.everreach_webserver_port}$", make_up)
+    assert search.startswith("  .venv/bin/everreach search ")
+    assert make_run.startswith("  make run POSTS=")
+    assert data == f"The data is in {commands.settings.home}."
     assert "Searches are answered by pgvector" in printed
+
+
+def test_the_first_run_leaves_no_process(everreach: Everreach) -> None:
+    assert everreach.processes() == []
 
 
 def test_the_first_run_materialised_the_whole_graph_and_says_how_many_rows_each_asset_has(

@@ -14,7 +14,7 @@ from resources.alert_token import token_file
 from resources.processes import end_processes
 from resources.settings import PROJECT_FOLDER
 from tests.conftest import program
-from tests.everreach import Everreach
+from tests.everreach import Everreach, listened_on
 
 MARK = "EVERREACH_MONITORING_HOME"
 
@@ -41,6 +41,8 @@ def test_monitoring_runs_both_on_the_projects_rules_and_leaves_nothing(everreach
         assert f"{everreach.service}/api/v1/alerts" in loaded["config"]["original"]
         assert "runs already" in everreach("monitoring", expect=1)
         assert len(marked(MARK, everreach.settings.home)) == 2
+        ports = (everreach.settings.prometheus_port, everreach.settings.alertmanager_port)
+        assert sorted(listened_on(everreach.processes())) == sorted(("127.0.0.1", port) for port in ports)
     assert "no process left" in everreach.output("monitoring")
     assert marked(MARK, everreach.settings.home) == []
 

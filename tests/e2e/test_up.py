@@ -1,5 +1,9 @@
 """`everreach up` and `everreach down` as a person runs them: real processes, the real UI, and none left at the end."""
 
+import ipaddress
+import itertools
+import os
+import re
 import signal
 import socket
 import sys
@@ -7,13 +11,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from resources.ports import answers_http
 from resources.processes import end_processes
 from resources.servers import embedded_processes
+from resources.settings import PROJECT_FOLDER
 from tests.api_server import certificate
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach, listened_on, until
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -57,13 +63,18 @@ def launch_run(stack: Everreach) -> None:
     until(lambda: "STEP_START" in stack.output(), seconds=90, says=stack.output)
 
 
+def places(stack: Everreach) -> dict[str, str]:
+    """Where everything is, as `up` says when it is ready."""
+    rest = itertools.dropwhile(lambda line: line != "Ready.", stack.output().splitlines())
+    lines = itertools.takewhile(lambda line: line.startswith("  "), list(rest)[1:])
+    return {line[2:12].strip(): line[14:] for line in lines}
+
+
 @pytest.mark.slow
 def test_up_serves_the_ui_and_ctrl_c_leaves_no_process(stack: Everreach) -> None:
     command = stack.up()
     port = stack.settings.everreach_webserver_port
     assert answers_http(port, "/server_info")
-    assert f"http://localhost:{port}" in stack.output()
-    assert f"http://localhost:{stack.settings.everreach_metrics_port}/metrics" in stack.output()
     exposition = stack.scrape()
     assert "everreach_exporter_up 1.0" in exposition
     assert 'everreach_dms_sent_total{platform="x"} 0.0' in exposition
@@ -79,6 +90,60 @@ def test_up_serves_the_ui_and_ctrl_c_leaves_no_process(stack: Everreach) -> None
     assert "none left" in stack.output()
     assert not answers_http(port, "/server_info")
     assert not answers_http(stack.settings.everreach_metrics_port, "/healthz")
+
+
+@pytest.mark.slow
+def test_up_says_where_everything_is_and_it_is_there_and_on_this_machine_alone(stack: Everreach) -> None:
+    settings, home = stack.settings, stack.settings.home
+    service = f"http://localhost:{settings.everreach_metrics_port}"
+    with stack.running():
+        said = places(stack)
+        database = said.pop("database")
+        assert said == {
+            "Dagster UI": f"http://localhost:{settings.everreach_webserver_port}",
+            "HTTP API": f"{service}/api/v1, described at {service}/openapi.json",
+            "metrics": f"{service}/metrics",
+            "alerts": "'make monitoring' adds Prometheus and Alertmanager",
+            "index": f"Chroma at 127.0.0.1:{settings.chroma_port}",
+            "data": str(home),
+            "logs": f"{home}/chroma.log, {home}/postgres.log; Dagster's and the service's are here",
+        }
+        found = re.fullmatch(r"Postgres at (/.+):(\d+)/everreach; 'everreach psql' opens it", database)
+        assert found
+        assert Path(found[1], f".s.PGSQL.{found[2]}").is_socket()
+        assert answers_http(settings.everreach_metrics_port, "/openapi.json")
+        assert answers_http(settings.chroma_port, "/api/v2/heartbeat")
+        assert (home / "chroma.log").is_file()
+        assert (home / "postgres.log").is_file()
+
+        listeners = listened_on(stack.processes())
+        assert {settings.everreach_webserver_port, settings.everreach_metrics_port, settings.chroma_port} <= {
+            port for _, port in listeners
+        }
+        assert [each for each in listeners if not ipaddress.ip_address(each[0]).is_loopback] == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_terminal_of_make_up_ends_everything_in_order(tmp_path: Path) -> None:
+    environment = Path(sys.executable).parents[1]  # as it is: nothing is installed
+    made = ["make", f"--directory={PROJECT_FOLDER}", f"--old-file={environment}/.locked", f"VENV={environment}", "up"]
+    terminal = Everreach(tmp_path, up=made)
+    command = terminal.up()
+    try:
+        running = terminal.processes()
+        (up,) = psutil.Process(command.pid).children()
+        in_foreground = {each.pid for each in running if os.getpgid(each.pid) == command.pid}
+        assert in_foreground == {command.pid, up.pid}  # nobody else hears Ctrl-C: they are ended in their order
+        assert len(running) > 6
+        terminal.stop(command)
+    finally:
+        terminal.end()
+    said = terminal.output()
+    assert said.splitlines()[-1].endswith("none left.")
+    assert "ended by itself" not in said
+    assert "Traceback" not in said
+    log = (terminal.settings.home / "postgres.log").read_text()
+    assert log.rstrip().endswith("database system is shut down")
 
 
 @pytest.mark.slow

@@ -5,10 +5,12 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import psycopg
 import pytest
 
+from everreach_assets.checks import index_checks
 from everreach_assets.classification import classify_new_outcomes
 from everreach_assets.domain.collections import CONTENT, LESSONS
 from everreach_assets.domain.embedding_answers import Answer as ProviderAnswer
@@ -370,3 +372,22 @@ def test_self_recall_sees_what_an_index_lost_and_not_that_two_texts_are_alike(da
     found, asked = VectorDB(database, WithoutOne(database), space_of).self_recall(CONTENT.name, 50)
     assert (found, asked) == (34, 35)
     assert counts(database, "everreach_vector_self_recall_ratio")[CONTENT.name,] == pytest.approx(34 / 35)
+
+
+def self_recall_check(vector_db: VectorDB) -> tuple[bool, dict[str, object]]:
+    """What the asset check says of the posts: whether it passed, and its counts."""
+    key = dg.AssetCheckKey(dg.AssetKey(["vectors", CONTENT.name]), "every_sampled_vector_finds_itself")
+    (check,) = [each for each in index_checks if each.check_key == key]
+    result = check(vector_db=vector_db)
+    assert isinstance(result, dg.AssetCheckResult)
+    return result.passed, {name: each.value for name, each in result.metadata.items()}
+
+
+def test_the_check_of_self_recall_fails_for_one_vector_in_twenty_that_is_lost(database: Database) -> None:
+    space_of = Embedder().space_of
+    whole = VectorDB(database, HnswIndex(database), space_of)
+    assert self_recall_check(whole) == (True, {"found": 0, "asked": 0})
+    whole.upsert_many(CONTENT.name, [Document(f"d{n}", vector, {}) for n, vector in enumerate(unit_vectors(20))])
+    assert self_recall_check(whole) == (True, {"found": 20, "asked": 20})
+    lossy = VectorDB(database, WithoutOne(database), space_of)
+    assert self_recall_check(lossy) == (False, {"found": 19, "asked": 20})

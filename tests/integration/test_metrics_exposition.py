@@ -15,16 +15,19 @@ import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from everreach_assets.domain.collections import CONTENT
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS, OTHER, VALUE_SETS
 from everreach_assets.service.app import create_app
 from everreach_assets.service.metrics import Part, next_utc_day
 from everreach_assets.service.server import listening
 from resources.database import Database
+from resources.hnsw_index import HnswIndex
 from resources.metric_queries import PARTS
 from resources.metric_records import Record, Sample, allow_value, record
 from resources.settings import Settings
 from tests.conftest import PostgresServer, program
+from tests.space_memory import SpaceMemory
 
 DMS = "everreach_dms_sent_total"
 DISPATCH = "everreach_dispatch_duration_seconds"
@@ -202,6 +205,65 @@ def test_the_tables_are_shown_with_platforms_outside_the_closed_set_folded(
     assert value(found, "everreach_embedding_daily_calls", provider="voyage") == 0
     assert value(found, "everreach_cloud_cost_month_to_date_usd", service="aws") == 1.5
     assert value(found, "everreach_cloud_cost_month_to_date_usd", service="gcp") == 0
+
+
+def test_the_state_of_embedding_is_shown(settings: Settings, database: Database) -> None:
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO embedding_call_days VALUES ((now() AT TIME ZONE 'UTC')::date, 'openai', 7),"
+            " ((now() AT TIME ZONE 'UTC')::date - 1, 'voyage', 9)"
+        )
+        connection.execute(
+            "INSERT INTO embedding_reservations SELECT (now() AT TIME ZONE 'UTC')::date, 'openai', gen_random_uuid(),"
+            " calls, now() + seconds * interval '1 second'"
+            " FROM (VALUES (5, 60), (20, -60)) AS promised (calls, seconds)"
+        )
+        connection.execute("INSERT INTO embedding_breakers VALUES ('openai', 5, now(), 1), ('voyage', 2, NULL, 0)")
+        connection.execute(
+            "INSERT INTO embedding_cache (key, vector)"
+            " SELECT sha256(n::text::bytea), decode(repeat('00', 1536 * 4), 'hex') FROM generate_series(1, 3) AS n"
+        )
+        connection.execute("INSERT INTO embedding_cache_erasures VALUES ('a', now(), NULL), ('b', now(), now())")
+        connection.execute(
+            "INSERT INTO embedding_dead_letters (collection, space_id, input_sha256, provider, reason)"
+            " SELECT 'content_embeddings', 's', sha256(n::text::bytea), 'openai', 'bad_answer'"
+            " FROM generate_series(1, 2) AS n"
+        )
+    changed = settings.model_copy(update={"embedding_daily_quota": 77})
+    with served(changed) as address:
+        found = series(address)
+    with served(changed.model_copy(update={"embedding_cache_url": SecretStr("redis://127.0.0.1:1/0")})) as address:
+        with_redis = series(address)
+    remaining = "everreach_embedding_quota_remaining"
+    by_provider = {dict(labels)["provider"]: each for (name, labels), each in found.items() if name == remaining}
+    assert by_provider == {"openai": 77 - 7 - 5, "voyage": 77, "http": 77}
+    assert value(found, "everreach_embedding_breaker_open", provider="openai") == 1
+    assert value(found, "everreach_embedding_breaker_open", provider="voyage") == 0
+    assert value(found, "everreach_embedding_cache_entries") == 3
+    assert value(found, "everreach_embedding_cache_pending_erasures") == 0
+    assert value(with_redis, "everreach_embedding_cache_pending_erasures") == 1
+    assert value(found, "everreach_embedding_dead_letters", collection="content_embeddings") == 2
+    assert value(found, "everreach_embedding_dead_letters", collection="lesson_embeddings") == 0
+
+
+def test_what_a_backup_embedded_is_shown_until_it_is_healed(settings: Settings, database: Database) -> None:
+    memory = SpaceMemory(database, HnswIndex(database))
+    for number in range(3):
+        memory.write(f"p{number}", f"Text number {number}")
+    memory.primary.is_up = False
+    memory.embed()
+    of_content = {"collection": CONTENT.name}
+    pending, rows = "everreach_embedding_heal_pending_rows", "everreach_embedding_space_rows"
+    with served(settings) as address:
+        during = series(address)
+        memory.primary.is_up = True
+        assert memory.heal() == 0
+        healed = series(address)
+    by_backup, by_primary = (of_content | {"provider": each, "model": OTHER} for each in ("voyage", "openai"))
+    assert (value(during, pending, **of_content), value(healed, pending, **of_content)) == (3, 0)
+    assert value(during, rows, **by_backup) == value(healed, rows, **by_primary) == 3
+    assert not {(rows, frozenset(by_primary.items()))} & during.keys()
+    assert not {(rows, frozenset(by_backup.items()))} & healed.keys()
 
 
 def test_the_service_says_what_is_set_and_how_it_is(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from resources.vector_db import VectorDB, open_index
 from resources.wording import Wording
 from tests.integration.test_commands import everreach
 from tests.integration.test_feedback_loop import Loop
+from tests.integration.test_instrumentation import counts
 from tests.killed import run_until_killed
 from tests.openai_server import OpenAIServer
 
@@ -239,7 +240,9 @@ def test_a_strategy_holds_the_wording_of_its_claims_and_shows_it(loop: Loop, dat
         )
     assert rebuilt.in_force is not None
     assert rebuilt.in_force.content is not None
-    assert "Rather type thread." in rebuilt.in_force.content.wording.values()
+    wording = rebuilt.in_force.content.wording
+    assert "Rather type thread." in wording.values()
+    assert counts(loop.database, "everreach_strategy_wordings_total") == {("kept",): len(wording)}
     assert "- Rather type thread." in everreach(database_url, "strategy", "show", "x").output
     sent = chat.requests[0].inputs[1]
     assert "about bread" not in sent

@@ -197,6 +197,20 @@ def test_each_runbook_belongs_to_an_alert_and_says_the_same_five_things() -> Non
             assert section.count(part) == 1, (section.split("\n")[0], part)
 
 
+def test_the_table_of_alerts_has_each_with_its_severity_its_time_and_its_runbook() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\w+)\]\((\S+)\) \| (\w+) \| \S.* \| (.+) \|$", text, re.MULTILINE)
+    assert rows == [
+        (
+            name,
+            rule["annotations"]["runbook_url"].removeprefix("docs/"),
+            rule["labels"]["severity"],
+            rule.get("for", "at once"),
+        )
+        for name, rule in alerts().items()
+    ]
+
+
 def test_somebody_is_woken_for_these_alone() -> None:
     assert {name for name, rule in alerts().items() if rule["labels"]["severity"] == "critical"} == {
         "AlertmanagerDown", "AlertmanagerNotificationsFailing", "DagsterDaemonHeartbeatStale",

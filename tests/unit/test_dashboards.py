@@ -98,8 +98,16 @@ def test_a_panel_of_a_histogram_shows_its_three_quantiles() -> None:
     assert len(histograms) == 3
 
 
-def test_every_dashboard_offers_platform_or_collection() -> None:
-    assert all({"platform", "collection"} & set(variables(read(name))) for name in NAMES)
+def test_data_source_job_instance_and_a_filter_are_variables_and_nothing_else_is() -> None:
+    filters = {
+        "everreach-embedding": "collection",
+        "everreach-overview": "platform",
+        "everreach-pipelines": "platform",
+        "everreach-sync": "collection",
+    }
+    assert {name: list(variables(read(name))) for name in NAMES} == {
+        name: ["datasource", "job", "instance", each] for name, each in filters.items()
+    }
 
 
 # The rules themselves: each catches what it is for

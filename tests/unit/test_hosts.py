@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
+from everreach_assets.build import database_resource
 from everreach_assets.cli import main
 from everreach_assets.domain.errors import InvalidInput, Refused
+from everreach_assets.memory import open_database
 from resources.cloud_store import open_cloud
 from resources.hosts import postgres_hosts, refuse_clear_text, refuse_foreign_hosts
 from resources.settings import Settings
@@ -109,6 +112,23 @@ def test_a_command_that_is_pointed_at_a_foreign_database_refuses_and_starts_noth
     assert f"Error: EVERREACH_DATABASE_URL names {PUBLIC}, which is neither this machine" in result.output
     assert "secret" not in result.output
     assert {path.name for path in (tmp_path / "home").glob("*")} <= {"up.lock"}
+
+
+def test_a_database_is_not_opened_where_it_or_the_index_is_on_another_host() -> None:
+    with pytest.raises(Refused, match=f"EVERREACH_DATABASE_URL names {PUBLIC}"):
+        open_database(settings(everreach_database_url=f"postgresql://{PUBLIC}/x"))
+    with pytest.raises(Refused, match=f"CHROMA_HOST names {PUBLIC}"):
+        open_database(settings(everreach_database_url="postgresql://127.0.0.1/x", chroma_host=PUBLIC))
+
+
+def test_dagsters_own_processes_are_refused_a_foreign_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A code server that was started by itself: no command has looked at the settings before its runs do."""
+    monkeypatch.setenv("EVERREACH_DATABASE_URL", f"postgresql://me:secret@{PUBLIC}/x")
+    with pytest.raises(dg.DagsterError) as failed, dg.build_resources({"database": database_resource}):
+        pass
+    assert isinstance(failed.value.__cause__, Refused)
+    assert PUBLIC in str(failed.value.__cause__)
+    assert "secret" not in str(failed.value.__cause__)
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=disable", "?sslmode=allow", "?sslmode=prefer"])

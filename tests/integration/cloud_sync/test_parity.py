@@ -1,9 +1,12 @@
 """Parity: what differs is found, and mended."""
 
+import dagster as dg
 import psycopg
 
+from everreach_assets.checks import parity_checks
 from everreach_assets.cloud_parity import compare, mend
-from everreach_assets.domain.sync import Outgoing
+from everreach_assets.cloud_sync import SYNCED
+from everreach_assets.domain.sync import Outgoing, Removal
 from everreach_assets.domain.vectors import Document
 from resources.cloud_store import Cloud, CloudStore
 from resources.database import Database
@@ -83,3 +86,26 @@ def test_thirty_percent_lost_behind_our_back_are_found_and_only_they_are_sent(
     mend(report, database=database, cloud=Cloud(postgres_cloud))
     assert sum(sync(database, postgres_cloud).results.values()) == 60
     assert compare(CONTENT, database=database, cloud=Cloud(postgres_cloud)).is_equal
+
+
+def checked(database: Database, cloud: Cloud) -> tuple[bool, dict[str, object]]:
+    """What the asset check says of the posts: whether it passed, and its counts."""
+    result = parity_checks[SYNCED.index(CONTENT)](database=database, cloud=cloud)
+    assert isinstance(result, dg.AssetCheckResult)
+    return result.passed, {name: each.value for name, each in result.metadata.items()}
+
+
+def test_the_check_fails_for_a_row_that_must_not_be_there_and_for_one_that_is_missing(
+    vector_db: VectorDB, database: Database, store: CloudStore
+) -> None:
+    cloud = Cloud(store)
+    vector_db.upsert_many(CONTENT, documents(5))
+    sync(database, store)
+    vector_db.upsert_many(CONTENT, [Document("x:pending", vectors(1)[0], {})])
+    counts = {"rows": 5, "missing": 0, "stale": 0, "extra": 0, "forbidden": 0, "pending": 1}
+    assert checked(database, cloud) == (True, counts)
+    store.upsert(PROSPECTS, [row(1, "prospect")])
+    assert checked(database, cloud) == (False, counts | {"forbidden": 1})
+    cloud.erase_forbidden()
+    store.remove(CONTENT, [Removal("x:00001", 10**6)])
+    assert checked(database, cloud) == (False, counts | {"rows": 4, "missing": 1})

@@ -19,6 +19,7 @@ from tests.cloud_syncs import (
     OUTCOMES,
     PROSPECTS,
     SPACE,
+    counted,
     documents,
     sync,
     vectors,
@@ -33,6 +34,7 @@ def test_the_cloud_follows_every_kind_of_change(any_local: VectorDB, database: D
     first = sync(database, store)
     assert first.results == {"pushed": 20}
     assert (first.rows_held, first.dropped_keys, first.unsettled) == (20, 0, 0)
+    assert counted(database) == first.results
     assert differences(database, store, CONTENT) == []
 
     any_local.upsert_many(CONTENT, [Document(everything[0].doc_id, vectors(1, seed=9)[0], {"platform": "reddit"})])
@@ -42,6 +44,7 @@ def test_the_cloud_follows_every_kind_of_change(any_local: VectorDB, database: D
     second = sync(database, store)
     assert second.results == {"pushed": 1, "updated": 2, "deleted": 2}
     assert second.rows_held == 19
+    assert counted(database) == first.results + second.results
     assert differences(database, store, CONTENT) == []
 
     any_local.upsert_many(CONTENT, [everything[2]])  # back again: a newer revision than its removal

@@ -19,6 +19,7 @@ from tests.cloud_syncs import (
     CLOUDS,
     CONTENT,
     OpenStore,
+    counted,
     documents,
     pending,
     sync,
@@ -75,7 +76,7 @@ def test_a_sync_that_was_frozen_and_overtaken_acknowledges_nothing(
 
 
 WORKER = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from everreach_assets.cloud_sync import sync_collection
 from resources.cloud_store import Cloud
 from resources.database import Database
@@ -91,9 +92,12 @@ def step(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 
 class Stepping(Database):
+    @contextlib.contextmanager
     def transaction(self):
         step()
-        return super().transaction()
+        with super().transaction() as connection:
+            yield connection
+        step()
 
 with Stepping(local) as database:
     store = cloud_store(kind, cloud, (host, int(port)))
@@ -105,8 +109,8 @@ print(steps)
 
 
 def work(kind: str, point: int, local: str, cloud: str, chroma: tuple[str, int]) -> "subprocess.CompletedProcess[str]":
-    """A sync in a process of its own that is killed at a step: before or after a call of the cloud, or before a
-    transaction that settles a batch."""
+    """A sync in a process of its own that is killed at a step: before or after a call of the cloud, or a
+    transaction such as the one that settles a batch."""
     arguments = [kind, str(point), local, cloud, chroma[0], str(chroma[1])]
     return subprocess.run(
         [sys.executable, "-c", WORKER, *arguments],
@@ -122,13 +126,19 @@ def work(kind: str, point: int, local: str, cloud: str, chroma: tuple[str, int])
 def kill_at_every_step(
     kind: str, vector_db: VectorDB, database: Database, url: str, chroma: tuple[str, int], store: CloudStore
 ) -> int:
+    acknowledged_at_all = 0
     for point in range(1, 60):
         vector_db.upsert_many(CONTENT, documents(320, seed=point))
         vector_db.delete_many(CONTENT, [f"x:{point:05}", f"x:{point + 1:05}"])
+        waiting, counted_before = pending(database), counted(database).total()
         done = work(kind, point, database.url, url, chroma)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        acknowledged = waiting - pending(database)
+        assert counted(database).total() - counted_before == acknowledged
         if done.returncode == 0:
+            assert acknowledged_at_all > 0
             return int(done.stdout)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        acknowledged_at_all += acknowledged
         if point % 2:  # every other time the next sync is one that is killed, too
             deadline = time.monotonic() + 20  # the server takes a moment to see that the connection is gone
             while sync(database, store).is_busy:
