@@ -1,6 +1,7 @@
 """`everreach run` as a person runs it, on the sample and on files of their own, and the commands that come after it."""
 
 import itertools
+import json
 import re
 import signal
 import subprocess
@@ -217,6 +218,11 @@ def test_the_main_job_takes_a_persons_own_file(platform: str, shared_data: Path,
     )
     assert f"{platform}: strategy 1, from" in printed
     assert "synthetic" not in printed
+    claims = json.loads(commands("strategy", "show", platform, "--json"))["claims"]
+    cited = {doc_id for each in claims for doc_id in (*each["exemplars"], *each["counter_exemplars"])}
+    assert cited
+    listed = dict(re.findall(r"^- (\S+)  (.+)$", commands("strategy", "show", platform), re.MULTILINE))
+    assert {doc_id for doc_id in cited if listed.get(doc_id, "no text") == "no text"} == set()
 
 
 @pytest.mark.shared_data
