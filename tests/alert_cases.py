@@ -127,7 +127,7 @@ def business() -> Iterator[Case]:
     lost = "EverReachMRRSourceLost"
     yield edge(
         lost, "a source that fell silent is told for a week, the last one too",
-        {stripe: "600x9 stale", paddle: "400x400"},
+        {stripe: "500 800 600x7 stale", paddle: "400x400"},
         [pair("source=stripe", "stripe has reported nothing for two days; its last figure was 600 USD.")],
         onset=10 * HOUR, after=HOUR, until=9 * HOUR + 7 * DAY, step="1h",
     )  # fmt: skip
@@ -189,6 +189,10 @@ def cost() -> Iterator[Case]:
     yield edge(
         projected, "above the cap, from the fourth day on", {openai: "0+1.0003x90", cap: "744x90"},
         [Firing("At the pace so far the month will cost 744 USD.")], onset=3 * DAY, after=6 * HOUR, step="1h",
+    )  # fmt: skip
+    yield Case(
+        projected, "the month is that of its minutes", {openai: "500x500", cap: "744x500"},
+        {78 * HOUR + 50 * MINUTE: [Firing("At the pace so far the month will cost 4719 USD.")]}, "10m",
     )  # fmt: skip
     yield silent(projected, "at the cap", {openai: "0+1x90", cap: "744x90"}, at=84 * HOUR, step="1h")
     yield silent(projected, "below the cap", {openai: "0+0.9997x90", cap: "744x90"}, at=84 * HOUR, step="1h")

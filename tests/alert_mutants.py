@@ -1,8 +1,9 @@
 """Rules with one fault each: what the cases of `tests/alert_cases.py` must notice.
 
-What is broken: each number (half, double, and a small step), each comparison, each guard (`and`, `unless`, `or` with
-one side gone), each window and offset (half, double, one step of the evaluation), `for` (gone, half, double, one step),
-each sum and max for the other, each round() and each matcher of labels gone.
+What is broken: each number (half, double, and a small step), each comparison, each `*` and `/`, `+` and `-` for the
+other, each guard (`and`, `unless`, `or` with one side gone, and for one another), each window and offset (half, double,
+one step of the evaluation), `for` (gone, half, double, one step), each sum and max for the other, each function over
+time for its like, each round(), each matcher of labels, and each label of `by`, `on` and `ignoring` gone.
 """
 
 import copy
@@ -20,9 +21,19 @@ NUMBER = re.compile(r"(?<![\w.:\[])\d+(?:\.\d+)?(?![\w.\]])")
 WINDOW = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]")
 COMPARISON = re.compile(r">=|<=|==|(?<![=!<>])[<>](?!=)")
 AGGREGATION = re.compile(r"\b(?:sum|max|min)(?= by|\()")
+ARITHMETIC = re.compile(r"(?<=\s)[-+*/](?=\s)")
+SET_OPERATOR = re.compile(r"\b(?:and|or|unless)\b")
+FUNCTION = re.compile(r"\b(?:(?:max|min|avg|last)_over_time|increase|rate)(?=\()")
+GROUPING = re.compile(r"\b(?:by|without|on|ignoring) \(([^)]*)\)")
 OTHERS: Mapping[str, tuple[str, ...]] = {
     ">": (">=", "<"), "<": ("<=", ">"), ">=": (">", "<"), "<=": ("<", ">"), "==": ("!=",),
     "sum": ("max",), "max": ("sum",), "min": ("sum",),
+    "*": ("/",), "/": ("*",), "+": ("-",), "-": ("+",),
+    "and": ("or", "unless"), "or": ("and", "unless"), "unless": ("and", "or"),
+    "max_over_time": ("min_over_time", "avg_over_time"), "min_over_time": ("max_over_time", "avg_over_time"),
+    "avg_over_time": ("max_over_time", "min_over_time"),
+    "last_over_time": ("max_over_time", "min_over_time", "avg_over_time"),
+    "increase": ("rate",), "rate": ("increase",),
 }  # fmt: skip
 
 
@@ -69,9 +80,13 @@ def _expressions(expression: str, steps: Sequence[str]) -> Iterator[tuple[str, s
         yield from _replaced(expression, found, _numbers(found[0]))
     for found in WINDOW.finditer(hidden):
         yield from _replaced(expression, found, _windows(found[0], steps))
-    for pattern in (COMPARISON, AGGREGATION):
+    for pattern in (COMPARISON, AGGREGATION, ARITHMETIC, SET_OPERATOR, FUNCTION):
         for found in pattern.finditer(hidden):
             yield from _replaced(expression, found, OTHERS[found[0]])
+    for found in GROUPING.finditer(hidden):
+        labels = re.findall(r"\w+", found[1])
+        fewer = [found[0].replace(found[1], ", ".join(each for each in labels if each != gone)) for gone in labels]
+        yield from _replaced(expression, found, fewer)
     for found in re.finditer(r"\{[^}]*\}", expression):
         yield from _replaced(expression, found, [""])
     yield from _without_guards(expression)

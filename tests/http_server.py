@@ -1,6 +1,6 @@
 """How the stand-ins for what cannot be reached from here run: an HTTP server on loopback, in a thread, ended in order.
 
-What does not belong here: what each of them answers (`openai_server.py`, `dispatch_server.py`, `grafana_server.py`).
+What does not belong here: what each of them answers (`openai_server.py`, `telegram_server.py`, ...).
 """
 
 import json

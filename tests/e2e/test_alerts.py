@@ -21,6 +21,7 @@ from resources.database import Database
 from resources.metric_records import Record, record
 from resources.ports import answers_http
 from resources.settings import PROJECT_FOLDER
+from tests.alertmanager_server import hurry_groups
 from tests.conftest import program
 from tests.dispatch_server import Answer, DispatchServer
 from tests.everreach import Everreach, until
@@ -118,13 +119,9 @@ def hurry(folder: Path) -> None:
                 if rule["alert"] in COST_ALERTS:
                     rule["for"] = f"{int(rule['for'].removesuffix('m')) * 2}s"
 
-    def notify(loaded: Any) -> None:
-        for route in [loaded["route"], *loaded["route"]["routes"]]:
-            route |= {"group_wait": "1s", "group_interval": "2s"}
-
     change("prometheus.yml", scrape)
     change("alerts.yml", evaluate)
-    change("alertmanager.yml", notify)
+    change("alertmanager.yml", hurry_groups)
 
 
 def test_spending_over_the_cap_is_one_message_and_its_end_another(stack: Stack) -> None:

@@ -1,6 +1,7 @@
 """What `/metrics` says about Dagster: a real instance, runs of a small project, ended runs counted once."""
 
 import datetime as dt
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from everreach_assets.build import build_definitions
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.service import dagster_state
 from everreach_assets.service.dagster_state import DagsterState, declared_by
+from everreach_assets.service.server import load_declared
 from resources import metric_records
 from resources.database import Database
 
@@ -195,3 +197,13 @@ def test_every_asset_with_a_cadence_says_how_old_it_may_become() -> None:
     assert hours["feedback/strategies"] == 8 * 24
     assert not any(key.startswith("sources/") for key in hours)  # they are observed, not made
     assert {"strategy_rebuild_sensor", "memory_refresh_schedule"} <= declared.instigators
+
+
+def test_what_dagster_loads_is_not_looked_through_by_the_garbage_collector() -> None:
+    try:
+        declared = load_declared()
+        assert gc.get_freeze_count() > 100_000
+        assert len(gc.get_objects(generation=2)) < 1_000  # what a scrape may have to wait for
+    finally:
+        gc.unfreeze()
+    assert declared.instigators

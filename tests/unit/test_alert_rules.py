@@ -104,8 +104,7 @@ def test_alertmanager_takes_the_configuration(name: str) -> None:
 @every_alert
 def test_an_alert_fires_where_its_cases_say_and_nowhere_else(name: str) -> None:
     cases = [case for case in all_cases() if case.alert == name]
-    verdict = promtool(None, cases)
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    assert promtool(cases, None) == [""]
 
 
 @every_alert
