@@ -8,7 +8,6 @@ import pytest
 
 from everreach_assets.commands.shared import progress_bar
 
-
 SHOW_CURSOR = "\x1b[?25h"
 """The last thing that a bar writes."""
 
