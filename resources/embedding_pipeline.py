@@ -1,7 +1,7 @@
 """From scrubbed texts to vectors: normalise, deduplicate, cache, ask, store, put each vector in its text's place.
 
-Every answered request goes to the cache at once, so that a process that is killed has paid twice for those requests at
-most whose answers were on their way. What does not belong here: scrubbing and which provider may see a text
+Every answered request goes to the cache at once, so that a process that is killed pays again for those requests at most
+that were under way. What does not belong here: scrubbing and which provider may see a text
 (`embedder.py`), retries and verification (`provider_requests.py`), the vectors' lasting home (`vector_store.py`).
 """
 

@@ -237,7 +237,10 @@ class ProviderRequests:
             case Fault.AUTH:
                 return Refused(f"{space}: the provider does not accept the key ({error.what}); check {settings.key}")
             case Fault.QUOTA_USED_UP:
-                return Refused(f"{space}: the provider says that the quota of this key is used up ({error.what})")
+                return Refused(
+                    f"{space}: the provider says that the quota of this key is used up ({error.what}); "
+                    f"raise it with the provider, or set another {settings.key}"
+                )
             case Fault.TIMEOUT | Fault.RATE_LIMITED | Fault.SERVER:
                 return Unavailable(f"{space}: no answer within the deadline ({error.what}); run it again later")
         return InvalidInput(

@@ -23,6 +23,7 @@ from resources.settings import Settings
 from tests.dispatch_server import DispatchServer
 from tests.everreach import EVERREACH, START_SECONDS, until
 from tests.openai_server import OpenAIServer
+from tests.redis_server import RedisServer
 
 API_TOKEN = "a-token-of-the-test"
 
@@ -43,15 +44,22 @@ with dg.DagsterInstance.get() as instance:
 
 @dataclass
 class Stack:
-    """`everreach serve` and commands beside it, against an embedding provider and a dispatch on loopback."""
+    """`everreach serve` and commands beside it, against an embedding provider, its backup and others on loopback.
+
+    Attributes:
+        cached: what Redis held at one time.
+    """
 
     folder: Path
     provider: OpenAIServer
+    backup: OpenAIServer
+    redis: RedisServer
     dispatch: DispatchServer
     cloud: Mapping[str, str]
     policy: Path
     settings: Settings = field(init=False)
     answers: list[bytes] = field(default_factory=list)
+    cached: dict[str, bytes] = field(default_factory=dict)
     _service: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
@@ -89,6 +97,11 @@ class Stack:
             "OPENAI_API_KEY": "a-key",
             "OPENAI_BASE_URL": self.provider.base_url,
             "EMBEDDING_PROVIDER": "openai",
+            "EMBEDDING_FALLBACK_ENABLED": "true",
+            "EMBEDDING_BACKUP_PROVIDER": "http",
+            "EMBEDDING_HTTP_URL": self.backup.base_url,
+            "EMBEDDING_HTTP_WIDTH": str(self.backup.width),
+            "EMBEDDING_CACHE_URL": self.redis.url,
             "STRATEGY_WORDING_URL": self.provider.base_url,
             "STRATEGY_WORDING_MODEL": "a-model",
             "DISPATCH_URL": self.dispatch.url,

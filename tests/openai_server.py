@@ -76,7 +76,11 @@ class Received:
 
 class OpenAIServer:
     """The server. An answer comes from the rule, where it has one for the inputs; else from the script, in its order;
-    else it is the vectors, of the model asked for or of `answers_as`, or what `phrase` says of the claims of a chat."""
+    else it is the vectors, of the model asked for or of `answers_as`, or what `phrase` says of the claims of a chat.
+
+    Attributes:
+        most_at_once: requests that were under way together, at most.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -88,6 +92,7 @@ class OpenAIServer:
         self.answers_as: str | None = None
         self.rule: Callable[[list[str]], Answer | None] | None = None
         self.phrase: Callable[[list[dict[str, Any]]], object] = lambda _: {}
+        self.most_at_once = self._at_once = 0
         self.is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._server = local_server(functools.partial(_Handler, self))
@@ -104,8 +109,15 @@ class OpenAIServer:
 
     def receive(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Answer:
         """Record a request, and choose its answer."""
-        inputs = self.inputs_of(body)
-        time.sleep(self.latency_seconds)
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            inputs = self.inputs_of(body)
+            time.sleep(self.latency_seconds)
+        finally:
+            with self._lock:
+                self._at_once -= 1
         with self._lock:
             self.requests.append(Received(time.monotonic(), path, headers, body, inputs))
             if self.rule and (answer := self.rule(inputs)):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -36,11 +37,30 @@ class RedisServer:
                     assert time.monotonic() < deadline, "redis-server did not start"
                     time.sleep(0.02)
 
+    def contents(self) -> dict[str, bytes]:
+        """All that it holds, by key; a set's or a sorted set's members one on a line."""
+        with redis.Redis.from_url(self.url) as client:
+            return {key.decode("latin-1"): key + b"\n" + _value(client, key) for key in client.scan_iter()}
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait(timeout=30)
             self._process = None
+
+
+def _value(client: redis.Redis, key: bytes) -> bytes:
+    held: Any
+    match client.type(key):
+        case b"string":
+            held = [client.get(key)]
+        case b"set":
+            held = client.smembers(key)
+        case b"zset":
+            held = client.zrange(key, 0, -1)
+        case other:
+            raise AssertionError(f"nobody has said how a {other!r} is read")
+    return b"\n".join(each for each in held if each)  # what has just ended has no value
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Vector
 from everreach_assets.embedding import EmbeddingReport, embed_collection
 from everreach_assets.search import SearchResult, search_text
-from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.providers import LocalHashingProvider, Purpose
 from resources.spaces import SpacesInForce
 from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
+from tests.indexes import assert_of_own_models
 
 PRIMARY = Space("openai", "primary", WIDTH, "1")
 SAME_WIDTH = Space("voyage", "as-wide", WIDTH, "1")
@@ -178,18 +178,4 @@ class SpaceMemory:
         own = {
             space.space_id: np.array([model.own(vector) for vector in hashed]) for space, model in self.models.items()
         }
-        for space_id, embedding in self.run(
-            "SELECT space_id, embedding FROM vector_embeddings UNION ALL SELECT space_id, embedding FROM vectors_aside"
-        ):
-            assert _is_among(embedding.to_numpy(), own[str(space_id)])  # type: ignore[attr-defined]
-        if isinstance(self.index, ChromaIndex):
-            for each in self.index._client.list_collections():
-                handle = self.index._client.get_collection(each.name, embedding_function=None)
-                held = handle.get(include=["embeddings"])["embeddings"]
-                assert held is not None
-                for vector in held:
-                    assert _is_among(np.asarray(vector), own[(each.metadata or {})["space_id"]])
-
-
-def _is_among(vector: Vector, vectors: Vector) -> bool:
-    return bool(np.isclose(vectors @ vector, 1.0, atol=1e-5).any())
+        assert_of_own_models(self.database, self.index, own)

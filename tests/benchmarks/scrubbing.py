@@ -27,6 +27,8 @@ HOSTILE_AIM_SECONDS = 1.0
 ALTERED_AIM = 0.002
 RECALL_AIMS = {"email": 0.99, "phone": 0.97}
 PRECISION_AIMS = {"email": 0.99, "phone": 0.90}
+WITHOUT_A_CUE = "phones, national without a cue"
+"""Such numbers are as good as any count or id in most regions: recall is printed without them, too."""
 
 HOSTILE = (
     *("a", "a@", "a@b@", "x@a.", "a@b.co ", "a at b dot com ", "[at]", '"@', "@anna ", "&#64;", "%40"),
@@ -67,11 +69,11 @@ class Figures:
     sets: list[SetFigures]
     hostile_seconds: dict[str, float]
 
-    def score(self, kind: str) -> Score:
-        """Over the sets in which the kind is labelled; national numbers without a cue are left out of the aims."""
+    def score(self, kind: str, *, but: str = "") -> Score:
+        """Over the sets in which the kind is labelled, but for the one of that name."""
         total = Score()
         for each in self.sets:
-            if each.name != "phones, national without a cue" and (score := each.outcome.scores.get(kind)):
+            if each.name != but and (score := each.outcome.scores.get(kind)):
                 for name, count in asdict(score).items():
                     setattr(total, name, getattr(total, name) + count)
         return total
@@ -142,10 +144,13 @@ def print_figures(figures: Figures) -> None:
 
 
 def _print_aims(figures: Figures) -> None:
-    print("\nAims (for phones, without the national numbers that have no cue)")
+    print("\nAims")
     for kind, aim in RECALL_AIMS.items():
         score, other = figures.score(kind), PRECISION_AIMS[kind]
         _aim(f"{kind} recall {score.recall:.4f}, at least {aim}", score.recall >= aim)
+        if kind == "phone":
+            recall = figures.score(kind, but=WITHOUT_A_CUE).recall
+            _aim(f"{kind} recall without national numbers that have no cue {recall:.4f}, at least {aim}", recall >= aim)
         _aim(f"{kind} precision {score.precision:.4f}, at least {other}", score.precision >= other)
         _aim(f"{kind}: {score.partial} partial leaks, none", score.partial == 0)
     known = [each.outcome.scores["name"] for each in figures.sets if "known people" in each.name]
@@ -162,7 +167,7 @@ def _print_aims(figures: Figures) -> None:
 
 
 def _aim(what: str, is_met: bool) -> None:
-    print(f"    {'met   ' if is_met else 'MISSED'} {what}")
+    print(f"    {'met    ' if is_met else 'NOT MET'} {what}")
 
 
 def _trained_on(data: Path, name: str, folder: Path) -> Path:

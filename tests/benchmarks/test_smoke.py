@@ -1,6 +1,7 @@
 """The benchmark runs, at a size at which it says nothing about speed: so that it still does when somebody needs it."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def test_the_benchmark_of_the_scrubber_prints_counts_of_every_set_and_no_text(
     assert all(each.outcome.texts > 2 and each.texts_per_second > 0 for each in figures.sets)
     assert len(figures.hostile_seconds) == len(scrubbing.HOSTILE)
     assert "@" not in printed.split("Aims")[0]
+    recalls = (
+        r"NOT MET phone recall 0\.9\d+, at least 0\.97\n +met     phone recall without .* no cue 0\.9\d+, at least"
+    )
+    assert re.search(recalls, printed)
 
 
 @pytest.mark.slow

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import redis
 
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT, PROSPECTS
+from everreach_assets.domain.wording import INSTRUCTIONS
 from resources.addresses import child_environment
 from resources.servers import running_servers
 from tests.canaries import CONTROL, FORMATS, IDENTITIES, Search, handles, people_search
@@ -22,7 +24,9 @@ from tests.canary_files import outcome_calls, write_files, write_wrong_files
 from tests.canary_stack import Stack
 from tests.conftest import PostgresServer, database_named, running_chroma
 from tests.dispatch_server import DispatchServer
+from tests.embed_server import EmbedServer
 from tests.openai_server import Answer, OpenAIServer, error
+from tests.redis_server import running_redis
 from tests.unit.test_alert_messages import alert, body
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -59,7 +63,7 @@ asyncio.run(main())
 PRINTING_JOB = f"""
 import dagster as dg
 
-@dg.op
+@dg.op(config_schema=str)
 def speak(context):
     print("{CONTROL} on stdout")
     context.log.info("{CONTROL} in the event log")
@@ -69,7 +73,7 @@ def speaking():
     speak()
 
 with dg.DagsterInstance.get() as instance:
-    speaking.execute_in_process(instance=instance)
+    speaking.execute_in_process(instance=instance, run_config={{"ops": {{"speak": {{"config": "{CONTROL}"}}}}}})
 """
 
 Sinks = dict[str, dict[str, bytes]]
@@ -92,7 +96,7 @@ def push(stack: Stack, files: Path) -> None:
     stack.provider.always = error(400, message="no", code="invalid")
     stack.run_jobs("memory_refresh_job", is_success=False)
     stack.provider.always = Answer()
-    made = stack.command("run", "--posts", files / "posts.csv", "--query", FORMATS["signature"](IDENTITIES[1]).lower())
+    made = run_in_an_outage(stack, "--posts", files / "posts.csv")
     assert "x: strategy " in made
     stack.command("search", "\n".join(write(IDENTITIES[0]) for write in FORMATS.values()), "-n", 3)
     for collection in COLLECTIONS:  # in a post a handle is content, of a prospect it is personal
@@ -101,12 +105,26 @@ def push(stack: Stack, files: Path) -> None:
     stack.command("strategy", "show", "x")
     text = "\n".join(write(IDENTITIES[0]) for write in FORMATS.values())
     stack.command("strategy", "score", "x", text, "--account", "someone", may_fail=True)  # few posts were comparable
-    stack.run_jobs("cloud_sync_job", "cloud_parity_job")
+    stack.run_jobs("heal_embeddings_job", "cloud_sync_job", "cloud_parity_job")
     stack.command("sync", environment=CHROMA_CLOUD)
     ask_the_service(stack)  # while the people are known: a name is, as long as its prospect is (docs/architecture.md)
-    purge(stack)
+    stack.cached = stack.redis.contents()
+    assert sum(key.startswith("everreach:embedding:v:") for key in stack.cached) > 2 * len(FORMATS)
+    purge(stack)  # which empties the cache of them
     stack.run_jobs("cloud_sync_job")
     speak_the_control_word(stack)
+
+
+def run_in_an_outage(stack: Stack, *arguments: object) -> str:
+    """The main job, whose texts the backup embeds; only the language model answers at the provider's address. It is
+    over when the job is."""
+    stack.provider.rule = lambda inputs: None if inputs[0] == INSTRUCTIONS else error(503, retry_after="3600")
+    made = stack.command("run", *arguments, "--query", FORMATS["signature"](IDENTITIES[1]).lower())
+    assert len(set(stack.backup.inputs)) > len(FORMATS)  # scrubbed, the people are alike
+    stack.provider.rule = None
+    with running_servers(stack.settings) as addresses, psycopg.connect(addresses.database_url) as connection:
+        connection.execute("DELETE FROM embedding_breakers")  # as if it had been over for a while
+    return made
 
 
 def purge(stack: Stack) -> None:
@@ -179,6 +197,8 @@ def speak_the_control_word(stack: Stack) -> None:
     stack.command("psql", "-c", f"SELECT 1/0 AS {CONTROL}", may_fail=True)
     stack.command("metrics", "allow", "cloud_action", CONTROL)
     stack.command("metrics", "record", f"no_{CONTROL}", 1, may_fail=True)
+    with redis.Redis.from_url(stack.redis.url) as client:
+        client.set(f"said:{CONTROL}", b"")
     labels = {"service": "openai", "action": CONTROL}
     for metric in ("everreach_cloud_cost_usd_total", f"no_{CONTROL}"):
         stack.http("POST", "/api/v1/metrics", json={"records": [{"metric": metric, "labels": labels, "value": 1}]})
@@ -200,6 +220,21 @@ def tables(url: str, *, but: Collection[str] = ()) -> dict[str, bytes]:
         }
 
 
+def requests_to(server: OpenAIServer) -> dict[str, bytes]:
+    """Headers and body of every request that a provider was sent."""
+    return {
+        str(number): repr((sorted(each.headers.items()), json.dumps(each.body))).encode()
+        for number, each in enumerate(server.requests)
+    }
+
+
+def run_configs(url: str) -> dict[str, bytes]:
+    """What every run was told, by run. Nothing of anybody is pushed there: it is seen that none comes there."""
+    with psycopg.connect(url) as connection:
+        runs = connection.execute("SELECT run_id, run_body FROM runs").fetchall()
+    return {run_id: json.dumps(json.loads(body)["run_config"]).encode() for run_id, body in runs}
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below the folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -211,13 +246,13 @@ def read_sinks(stack: Stack, cloud_folder: Path) -> Sinks:
         database, dagster = addresses.database_url, addresses.dagster_database_url
         in_home = {name: held for name, held in files(stack.home).items() if name.split("/")[0] not in TRUTH_FOLDERS}
         return {
-            "requests to the provider": {
-                str(number): repr((sorted(each.headers.items()), json.dumps(each.body))).encode()
-                for number, each in enumerate(stack.provider.requests)
-            },
+            "requests to the provider": requests_to(stack.provider),
+            "requests to its backup": requests_to(stack.backup),
+            "Redis": {f"before the purge: {key}": held for key, held in stack.cached.items()} | stack.redis.contents(),
             "calls of dispatch": {"messages": json.dumps(stack.dispatch.messages).encode()},
             "tables that are no source": tables(database, but=SOURCES),
             "Dagster's tables": tables(dagster),
+            "run configs": run_configs(dagster),
             "the cloud's tables": tables(stack.cloud["CLOUD_DATABASE_URL"]),
             "the cloud's Chroma files": files(cloud_folder),
             "Chroma's files": {name: held for name, held in in_home.items() if name.startswith("chroma/")},
@@ -233,7 +268,8 @@ def read_sinks(stack: Stack, cloud_folder: Path) -> Sinks:
 
 
 SINKS = (
-    "requests to the provider", "calls of dispatch", "tables that are no source", "Dagster's tables",
+    "requests to the provider", "requests to its backup", "Redis", "calls of dispatch", "tables that are no source",
+    "Dagster's tables", "run configs",
     "the cloud's tables", "the cloud's Chroma files", "Chroma's files", "Dagster's files",
     "the servers' logs and other files", "outputs of commands and services", "the listing of dead letters",
     "HTTP answers", "/metrics",
@@ -250,6 +286,8 @@ def sinks(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresSer
         connection.execute("CREATE DATABASE canary_cloud")
     with (
         OpenAIServer().running() as provider,
+        EmbedServer().running() as backup,
+        running_redis(folder) as redis_server,
         DispatchServer().running() as dispatch,
         running_chroma(folder / "cloud") as port,
     ):
@@ -258,7 +296,7 @@ def sinks(tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresSer
             "CLOUD_DATABASE_URL": database_named(postgres_server, "canary_cloud"),
             "CLOUD_CHROMA_PORT": str(port),
         }
-        stack = Stack(folder, provider, dispatch, cloud, folder / "policy.yaml")
+        stack = Stack(folder, provider, backup, redis_server, dispatch, cloud, folder / "policy.yaml")
         try:
             stack.start_service()
             push(stack, folder / "files")

@@ -6,6 +6,11 @@ import dagster as dg
 import pytest
 
 from everreach_assets.build import build_definitions
+from resources.database import Database
+from resources.settings import Settings
+from tests.embedding_operations import Operations
+from tests.openai_server import OpenAIServer
+from tests.voyage_server import VoyageServer
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +22,13 @@ def definitions() -> dg.Definitions:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as opened:
         yield opened
+
+
+@pytest.fixture
+def operations(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
+    """OpenAI and Voyage answer on loopback, and nothing of this machine's environment is a setting."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    voyage = VoyageServer()
+    with OpenAIServer().running() as openai, voyage.running():
+        yield Operations(database, openai, voyage)

@@ -2,13 +2,15 @@
 
 import datetime as dt
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from everreach_assets.assets.embeddings import content_embeddings
 from everreach_assets.cli import main
 from everreach_assets.domain.cache_keys import cache_key
 from everreach_assets.domain.collections import CONTENT, LESSONS
@@ -27,6 +29,7 @@ from resources.provider_requests import ProviderRequests
 from resources.providers import OpenAIProvider, ProviderCall
 from resources.spending import Spender, Spent, spending
 from resources.vector_db import VectorDB
+from tests.embedding_operations import Operations
 from tests.openai_server import OpenAIServer
 from tests.retention_store import DAY, Store
 
@@ -142,6 +145,33 @@ def test_a_quota_that_runs_out_is_no_failure_and_the_next_day_goes_on(
     assert row.spender == Spender("run-1", "vectors/lesson_embeddings")
     assert (row.spent.calls, row.spent.texts) == (8, 8)
     assert row.spent.cost_pico_usd == row.spent.tokens * 20_000
+
+
+def test_an_asset_shows_what_it_cost_and_what_waits(operations: Operations, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.providers.openai_compatible.MAX_INPUTS", 2)
+    operations.add_posts(10)
+    operations.run("UPDATE actp_feedback_posts SET text = text || repeat(' hooks', 997)")  # a token is a word here
+
+    def metadata() -> Mapping[str, object]:
+        with operations.memory(embedding_daily_quota=3, embedding_concurrency=1) as parts:
+            result = dg.materialize([content_embeddings], resources=parts)
+        (made,) = result.asset_materializations_for_node("vectors__content_embeddings")
+        return {name: value.value for name, value in made.metadata.items()}
+
+    first = metadata()
+    counts = ("dagster/row_count", "inserted", "waiting_for_quota", "provider_calls", "tokens", "tokens_without_price")
+    assert [first[name] for name in counts] == [6, 6, 4, 3, 6_000, 0]
+    assert first["cost_usd"] == 0.00012  # at 0.02 USD for a million
+    assert str(first["costs"]).splitlines()[2:] == ["| openai | text-embedding-3-small | 3 | 6 | 6,000 | 0.000120 |"]
+    assert (first["cache_hits"], first["cache_misses"]) == (0, 10)
+    assert "4 wait: the day's quota of calls is used up until " in str(first["summary"])
+
+    operations.run("UPDATE embedding_call_days SET day = day - 1")
+    next_day = metadata()
+    assert [next_day[name] for name in counts] == [10, 4, 0, 2, 4_000, 0]
+    assert next_day["cost_usd"] == 0.00008
+    unchanged = metadata()
+    assert (unchanged["cost_usd"], unchanged["costs"], unchanged["provider_calls"]) == (0, "no calls", 0)
 
 
 # --- the cache ---

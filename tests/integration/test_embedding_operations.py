@@ -3,125 +3,27 @@
 The providers' real clients talk to servers that speak their protocols.
 """
 
+import contextlib
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from hypothesis import HealthCheck, given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from everreach_assets.cli import main
 from everreach_assets.domain.collections import CONTENT, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
-from everreach_assets.embedding import EmbeddingReport, embed_collection
-from everreach_assets.memory import open_embedder
-from resources import metric_records
-from resources.database import Database
-from resources.embedder import REASONS, EmbeddedText, Embedder, NotEmbedded
-from resources.hnsw_index import HnswIndex
+from resources.embedder import REASONS, Embedded, EmbeddedText, Embedder, NotEmbedded
 from resources.providers import LocalHashingProvider
-from resources.settings import Settings
-from resources.vector_db import VectorDB
+from tests.embedding_operations import POSTS, Operations
 from tests.killed import run_until_killed
-from tests.openai_server import Answer, OpenAIServer, Rows, error, vector_of
-from tests.voyage_server import VoyageServer
-
-POSTS = 23
-
-
-class Operations:
-    """A database with posts, a primary and a backup that answer, and the embedder that the settings choose."""
-
-    def __init__(self, database: Database, openai: OpenAIServer, voyage: VoyageServer) -> None:
-        self.database = database
-        self.openai = openai
-        self.voyage = voyage
-
-    def settings(self, **changed: object) -> Settings:
-        return Settings(_env_file=None, **self.environment(**changed))  # type: ignore[arg-type]
-
-    def environment(self, **changed: object) -> dict[str, object]:
-        return {
-            "openai_api_key": "sk-test",
-            "openai_base_url": self.openai.base_url,
-            "voyage_api_key": "pa-test",
-            "voyage_base_url": self.voyage.base_url,
-            "embedding_timeout_seconds": 20.0,
-            "embedding_deadline_seconds": 20.0,
-        } | changed
-
-    @contextmanager
-    def embedder(self, **changed: object) -> Iterator[Embedder]:
-        opened = open_embedder(self.settings(**changed), self.database)
-        try:
-            yield opened
-        finally:
-            opened.close()
-
-    def run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with self.database.connection() as connection:
-            cursor = connection.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
-
-    def add_posts(self, posts: int = POSTS) -> None:
-        self.run(
-            "INSERT INTO actp_feedback_posts (platform, post_id, account, text, text_sha256)"
-            " SELECT 'x', 'p' || lpad(n::text, 3, '0'), 'a', 'Text number ' || n, sha256(('Text number ' || n)::bytea)"
-            " FROM generate_series(1, %s) AS n",
-            posts,
-        )
-
-    def embed(self, **changed: object) -> EmbeddingReport:
-        with self.embedder(**changed) as embedder:
-            vector_db = VectorDB(self.database, HnswIndex(self.database), embedder.space_of)
-            return embed_collection(CONTENT.name, database=self.database, embedder=embedder, vector_db=vector_db)
-
-    def everreach(self, *arguments: str) -> str:
-        environment = {"EVERREACH_DATABASE_URL": self.database.url, "VECTOR_BACKEND": "pgvector"}
-        done = CliRunner().invoke(main, arguments, env=environment)
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    def stored(self) -> dict[object, object]:
-        return dict(self.run("SELECT doc_id, embedding::text FROM vector_embeddings ORDER BY doc_id"))  # type: ignore[arg-type]
-
-    def metric(self, name: str) -> float:
-        with self.database.connection() as connection:
-            values = [each.value for each in metric_records.stored(connection) if each.metric == name]
-        return sum(value for value in values if isinstance(value, int | float))
-
-    def open_breaker(self, seconds_ago: float = 0, *, times: int = 1) -> None:
-        self.run(
-            "INSERT INTO embedding_breakers (provider, failures, opened_at, times_opened)"
-            " VALUES ('openai', 5, now() - make_interval(secs => %s), %s) ON CONFLICT (provider) DO UPDATE"
-            " SET failures = 5, opened_at = excluded.opened_at, times_opened = excluded.times_opened,"
-            " probe_until = NULL",
-            seconds_ago,
-            times,
-        )
-
-    def breaker(self, row: str = "openai") -> tuple[object, ...]:
-        rows = self.run(
-            "SELECT failures, opened_at IS NOT NULL, times_opened FROM embedding_breakers WHERE provider = %s", row
-        )
-        return rows[0] if rows else (0, False, 0)
-
-
-@pytest.fixture
-def operations(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operations]:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    voyage = VoyageServer()
-    with OpenAIServer().running() as openai, voyage.running():
-        yield Operations(database, openai, voyage)
-
+from tests.openai_server import Answer, Rows, error, vector_of
 
 FALLBACK = {"embedding_fallback_enabled": True}
 
@@ -129,27 +31,56 @@ FALLBACK = {"embedding_fallback_enabled": True}
 # --- every text its own vector, and no text paid for twice ------------------------------------------------------
 
 
-@given(
-    batches=st.lists(
-        st.lists(st.sampled_from(["one", "two", "three", "  two\r\n", "", "é", "e\u0301"]), max_size=12), max_size=4
-    ),
-    concurrency=st.sampled_from([1, 3]),
-)
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "é", "ü")
+OTHER_SPELLINGS = {"  two\r\n": "two", "nine ": "nine", "e\u0301": "é", "u\u0308": "ü"}
+SPELLINGS = (*WORDS, *OTHER_SPELLINGS, "", " \n")
+
+
 def test_any_mix_of_hits_misses_repeats_and_order_gives_each_text_its_own_vector(
-    operations: Operations, batches: list[list[str]], concurrency: int
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_spelling = {"  two\r\n": "two", "e\u0301": "é"}
-    with operations.embedder(embedding_concurrency=concurrency) as embedder:
-        for batch in batches:
-            results = embedder.embed_many(CONTENT.name, batch).results
-            for text, result in zip(batch, results, strict=True):
-                if not text:
-                    assert result == NotEmbedded("empty")
-                    continue
-                assert isinstance(result, EmbeddedText)
-                np.testing.assert_allclose(result.vector, vector_of(one_spelling.get(text, text)), atol=1e-6)
-    assert max(Counter(operations.openai.inputs).values(), default=0) <= 1
+    monkeypatch.setattr("resources.providers.openai_compatible.MAX_INPUTS", 2)
+    operations.openai.always = Answer(change=lambda rows: rows[::-1])  # each vector with the number of its text
+
+    def inputs_after_a_while(body: dict[str, list[str]]) -> list[str]:
+        time.sleep(len(body["input"][0]) % 4 / 800)  # so that answers come in another order than requests
+        return body["input"]
+
+    monkeypatch.setattr(operations.openai, "inputs_of", inputs_after_a_while)
+    with (
+        operations.embedder(embedding_concurrency=1) as one_at_a_time,
+        operations.embedder(embedding_concurrency=3) as three_at_once,
+    ):
+
+        @given(
+            cached=st.sets(st.sampled_from(WORDS), max_size=8),
+            batches=st.lists(st.lists(st.sampled_from(SPELLINGS), max_size=20), max_size=3),
+            embedder=st.sampled_from([one_at_a_time, three_at_once]),
+        )
+        @hypothesis_settings(max_examples=15)
+        @example(cached={"four"}, batches=[[*WORDS, *reversed(SPELLINGS)]], embedder=three_at_once)
+        def check(cached: set[str], batches: list[list[str]], embedder: Embedder) -> None:
+            operations.run("TRUNCATE embedding_cache CASCADE")
+            embedder.embed_many(CONTENT.name, sorted(cached))
+            operations.openai.requests.clear()
+            for batch in batches:
+                results = embedder.embed_many(CONTENT.name, batch).results
+                for text, result in zip(batch, results, strict=True):
+                    if not text.strip():
+                        assert result == NotEmbedded("empty")
+                        continue
+                    assert isinstance(result, EmbeddedText)
+                    np.testing.assert_allclose(result.vector, vector_of(spelled(text)), atol=1e-6)
+            given_texts = {spelled(text) for batch in batches for text in batch if text.strip()}
+            assert Counter(operations.openai.inputs) == Counter(given_texts - cached)
+
+        check()
+    assert operations.openai.most_at_once > 1
+
+
+def spelled(text: str) -> str:
+    """The text as a provider is sent it."""
+    return OTHER_SPELLINGS.get(text, text)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 100])
@@ -474,6 +405,32 @@ def test_a_local_only_collection_reaches_neither_provider_nor_backup(operations:
 
 
 # --- quota ------------------------------------------------------------------------------------------------------
+
+
+def test_sixty_four_callers_at_once_never_pass_the_quota_by_one_call(operations: Operations) -> None:
+    quota, callers = 20, 64
+    operations.openai.latency_seconds = 0.05  # so that calls are under way while others ask for theirs
+    start = threading.Barrier(callers)
+
+    def embed(number: int) -> Embedded:
+        start.wait()
+        return embedders[number % len(embedders)].embed_many(CONTENT.name, [f"text {number}"])
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(callers) as pool:
+        # Each has a quota of its own to promise from, as a process has.
+        embedders = [stack.enter_context(operations.embedder(embedding_daily_quota=quota)) for _ in range(4)]
+        answers = list(pool.map(embed, range(callers)))  # nobody raises: to wait for the next day is no error
+    assert len(operations.openai.requests) == len(set(operations.openai.inputs)) == quota
+    waiting = [each for each in answers if each.exhausted]
+    assert len(waiting) == callers - quota
+    assert all(each.results == [NotEmbedded("quota")] for each in waiting)
+    for number, answer in enumerate(answers):
+        if not answer.exhausted:
+            (vector,) = answer.vectors
+            assert vector is not None
+            np.testing.assert_allclose(vector, vector_of(f"text {number}"), atol=1e-6)
+    assert operations.run("SELECT calls FROM embedding_call_days WHERE provider = 'openai'") == [(quota,)]
+    assert operations.run("SELECT coalesce(sum(calls_left), 0) FROM embedding_reservations") == [(0,)]
 
 
 def test_an_exhausted_quota_is_no_failure_and_the_next_day_goes_on(

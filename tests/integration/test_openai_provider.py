@@ -274,7 +274,12 @@ def test_a_server_that_is_not_there_is_unavailable(server: OpenAIServer) -> None
 PERMANENT = {
     "401": (error(401, code="invalid_api_key", message=f"Incorrect API key: {KEY}"), Refused, "OPENAI_API_KEY"),
     "403": (error(403), Refused, "OPENAI_API_KEY"),
-    "quota": (error(429, code="insufficient_quota", retry_after="1"), Refused, "quota"),
+    "402": (error(402), Refused, "quota of this key is used up .* OPENAI_API_KEY"),
+    "quota": (
+        error(429, code="insufficient_quota", retry_after="1"),
+        Refused,
+        "quota of this key is used up .* OPENAI_API_KEY",
+    ),
     "400": (error(400, message=f"cannot embed '{SECRET_TEXT}'"), InvalidInput, "EMBEDDING_MODEL"),
     "404": (error(404, code="model_not_found"), InvalidInput, "EMBEDDING_MODEL"),
 }

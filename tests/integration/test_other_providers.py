@@ -78,6 +78,7 @@ def test_voyages_limits_are_kept(voyage: VoyageServer) -> None:
 
 FAULTS = {
     "401": (error(401, message=KEY), Refused, "VOYAGE_API_KEY"),
+    "402": (error(402, message=KEY), Refused, "quota of this key is used up .* VOYAGE_API_KEY"),
     "400": (error(400, message=SECRET_TEXT), InvalidInput, "VOYAGE_MODEL"),
     "503": (error(503, message=SECRET_TEXT), Unavailable, "deadline"),
     "hang": (Answer(drop="hang"), Unavailable, "deadline"),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -85,6 +85,24 @@ def test_from_one_model_to_another_and_back(
     assert f"  {REMOTE} is kept until" in everreach("embedding", "spaces").output
 
 
+def test_a_migration_that_was_abandoned_is_filled_again_from_the_cache(
+    lessons: None, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    migrate = ("embedding", "migrate", "lesson_embeddings", "--to", REMOTE)
+    assert f"lesson_embeddings: 15 filled into {REMOTE}, 0 remain" in everreach(*migrate, answer="n\n").output
+    requests = len(server.requests)
+    assert sorted(server.inputs) == sorted(f"Lesson {number} of bread" for number in range(LESSONS))
+    assert everreach("embedding", "abandon", "lesson_embeddings", "--yes").exit_code == 0
+    assert f"{REMOTE} is being filled" not in everreach("embedding", "spaces").output
+
+    again = everreach(*migrate, "--yes")
+    assert f"lesson_embeddings: 15 filled into {REMOTE}, 0 remain" in again.output
+    assert f"15 documents are in {REMOTE}" in again.output
+    assert len(server.requests) == requests
+
+
 def test_a_search_with_the_provider_down_says_that_words_decided(
     lessons: None, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,24 +159,47 @@ def resources(memory: SpaceMemory) -> dict[str, object]:
 
 
 def test_the_healing_runs_where_something_waits_and_brings_it_back(memory: SpaceMemory) -> None:
-    def due() -> object:
-        with dg.build_schedule_context() as context:
-            return schedules.heal_embeddings_schedule(context, database=memory.database)
-
-    assert isinstance(due(), dg.SkipReason)
+    assert isinstance(due_to_heal(memory), dg.SkipReason)
     memory.primary.is_up = False
     memory.embed()
-    assert isinstance(due(), dg.RunRequest)
+    assert isinstance(due_to_heal(memory), dg.RunRequest)
     assert healed(memory) == (0, 80)
     memory.primary.is_up = True
     assert healed(memory) == (80, 0)
-    assert isinstance(due(), dg.SkipReason)
+    assert isinstance(due_to_heal(memory), dg.SkipReason)
+
+
+def due_to_heal(memory: SpaceMemory) -> object:
+    """What the schedule asks for."""
+    with dg.build_schedule_context() as context:
+        return schedules.heal_embeddings_schedule(context, database=memory.database)
 
 
 def healed(memory: SpaceMemory) -> tuple[object, object]:
+    """How many vectors a run healed, and how many wait on."""
+    said = said_of_healing(memory)
+    return said["dagster/row_count"], said["waiting"]
+
+
+def said_of_healing(memory: SpaceMemory) -> Mapping[str, object]:
     result = dg.materialize([heal_embeddings], resources=resources(memory))
     (made,) = result.asset_materializations_for_node("spaces__heal_embeddings")
-    return made.metadata["dagster/row_count"].value, made.metadata["waiting"].value
+    return {name: value.value for name, value in made.metadata.items()}
+
+
+def test_a_space_that_was_kept_long_enough_asks_for_the_run_that_removes_it(memory: SpaceMemory) -> None:
+    memory.embed()
+    memory.begin()
+    memory.switch()
+    assert isinstance(due_to_heal(memory), dg.SkipReason)
+    assert said_of_healing(memory)["removed_of_kept_spaces"] == 0
+    assert memory.run("SELECT count(*) FROM vectors_aside") == [(80,)]
+    memory.run("UPDATE collection_spaces SET kept_until = kept_until - interval '15 days'")  # they are kept for 14
+    assert isinstance(due_to_heal(memory), dg.RunRequest)
+    assert said_of_healing(memory)["removed_of_kept_spaces"] == 80
+    assert memory.run("SELECT count(*) FROM vectors_aside") == [(0,)]
+    assert set(memory.space_of().values()) == {NEXT}
+    assert isinstance(due_to_heal(memory), dg.SkipReason)
 
 
 def test_a_migration_is_filled_by_its_shards_in_the_background(memory: SpaceMemory) -> None:
