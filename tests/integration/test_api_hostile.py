@@ -147,6 +147,7 @@ def test_a_head_and_a_body_that_do_not_arrive_are_cut_off(api: Api, monkeypatch:
         assert received(kept) == b""
 
 
+@pytest.mark.slow
 def test_slow_and_stuck_callers_stop_neither_a_scrape_nor_another_kind_of_call(api: Api, settings: Settings) -> None:
     """Every place for outcomes is taken by calls that wait for another writer; 200 connections send half a request."""
     outcome = {"platform": "x", "post_id": "p", "metrics": {"likes": 1}}

@@ -66,6 +66,7 @@ def test_migrations_go_up_down_and_up_again_and_leave_nothing_when_down(empty_ur
     assert (rows(empty_url, OWN_OBJECTS), rows(empty_url, SHAPE)) == first
 
 
+@pytest.mark.slow
 def test_each_migration_can_be_undone_and_redone_alone(empty_url: str) -> None:
     applied = migrate(empty_url)
     whole = rows(empty_url, SHAPE)

@@ -134,7 +134,9 @@ def test_sixty_four_callers_at_once_each_get_their_own_vectors(operations: Opera
 FAILURES = {"401": error(401), "503 beyond the deadline": error(503, retry_after="60"), "reset": Answer(drop="reset")}
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure", [pytest.param(each, marks=pytest.mark.slow if each == "reset" else ()) for each in FAILURES]
+)
 @pytest.mark.parametrize("fails_at", range(4))
 def test_after_a_failure_at_any_call_one_clean_run_gives_exactly_the_expected_store(
     operations: Operations, monkeypatch: pytest.MonkeyPatch, fails_at: int, failure: str

@@ -55,6 +55,7 @@ def test_sixty_four_threads_make_exactly_as_many_calls_as_the_day_has(database: 
     assert promised(database) == 0
 
 
+@pytest.mark.slow
 def test_sixty_four_callers_in_two_processes_make_exactly_as_many(database: Database, database_url: str) -> None:
     cap = 300
     processes = [worker(database_url, cap, 32, seed) for seed in range(2)]
@@ -145,6 +146,7 @@ def test_fewer_than_one_call_cannot_be_reserved(database: Database) -> None:
 # --- a crash ---
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_was_promised_is_given_back_and_what_it_called_is_not(
     database: Database, database_url: str
 ) -> None:

@@ -341,6 +341,7 @@ def test_a_broken_part_does_not_hide_the_others(settings: Settings, database: Da
     assert value(found, "dagster_active_runs", job_name="a", status="b") == 3
 
 
+@pytest.mark.slow
 def test_a_statement_that_takes_too_long_is_ended_and_the_rest_is_shown(settings: Settings, database: Database) -> None:
     with served(settings) as address, database.transaction() as connection:
         connection.execute("LOCK TABLE ingest_dead_letters IN ACCESS EXCLUSIVE MODE")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from resources.settings import PROJECT_FOLDER
 from tests.conftest import SKIPPED_IN_CI
 
@@ -39,6 +41,7 @@ def run(folder: Path, *options: str, ci: str) -> "subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_a_skip_that_is_not_listed_fails_the_run_in_ci(tmp_path: Path) -> None:
     finished = run(tmp_path, "--numprocesses", "1", ci="true")
     assert finished.returncode == 1, finished.stdout + finished.stderr
@@ -46,6 +49,7 @@ def test_a_skip_that_is_not_listed_fails_the_run_in_ci(tmp_path: Path) -> None:
     assert finished.stdout.splitlines()[-1].startswith("not passed: test_skipping.py::test_one (skipped")
 
 
+@pytest.mark.slow
 def test_outside_ci_it_does_not(tmp_path: Path) -> None:
     finished = run(tmp_path, ci="")
     assert finished.returncode == 0, finished.stdout + finished.stderr

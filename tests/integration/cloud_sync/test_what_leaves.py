@@ -69,6 +69,7 @@ def _rows_read(database_url: str) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+@pytest.mark.slow
 def test_a_first_sync_reads_each_row_as_often_however_many_there_are(
     database_url: str, cloud_url: str, open_store: OpenStore
 ) -> None:
