@@ -258,7 +258,7 @@ def _embed_pending(
     with vector_db.loading(collection, pending), documents.comparison(database) as connection:
         copied = documents.copy_from_content(connection, scope)
         record(connection, [rows_of(collection, "embedded", copied)])
-    if copied == pending:
+    if copied >= pending:  # more, where outcomes came since they were counted
         return copied
     # Retention keeps outcomes for longer than the vectors of their posts.
     batches = _embedded_batches(scope, in_force, database, embedder, counts, only_of_purged_posts=True)

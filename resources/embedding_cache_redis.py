@@ -43,6 +43,8 @@ AWAY_SECONDS = 30.0
 """After a failure Redis is left alone for so long: embedding does not wait for it batch after batch."""
 
 BATCH = 1_000
+ERASED_AT_ONCE = 100
+"""Texts: each of a batch's links is taken from each of their sets in one step, for which everybody else waits."""
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +205,7 @@ class RedisCache:
             return erased
         now = time.time()
         days = range(self._ttl_seconds // DAY_SECONDS + 2)
-        for batch in _batches([*tags, *(_tag_of_none(now - day * DAY_SECONDS) for day in days)]):
+        for batch in _batches([*tags, *(_tag_of_none(now - day * DAY_SECONDS) for day in days)], ERASED_AT_ONCE):
             names = [_tag_key(tag) for tag in batch]
             stored: list[bytes] = list(self._redis.sunion(names))  # type: ignore[arg-type]
             for part in _batches(stored):
@@ -299,7 +301,7 @@ def _tag_of_none(now: float) -> bytes:
     return b"none:%d" % (now // DAY_SECONDS)
 
 
-def _batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _batches(items: Iterable[bytes], size: int = BATCH) -> Iterator[list[bytes]]:
     remaining = iter(items)
-    while batch := list(itertools.islice(remaining, BATCH)):
+    while batch := list(itertools.islice(remaining, size)):
         yield batch

@@ -31,13 +31,13 @@ PROGRESS = """
 nothing usable is none. Requests of before the last strategy are of the past."""
 
 
-STATEMENT_SECONDS = 15.0
-"""Of each statement of a decision: Dagster gives up an evaluation after a minute, and its code server would go on."""
+LOCK_SECONDS = 15.0
+"""That a decision waits for another. Dagster gives up an evaluation after a minute, its code server would wait on."""
 
 
 def lock(connection: Connection) -> None:
     """Let one transaction at a time decide what to ask for: with two daemons, the second sees what the first asked."""
-    connection.execute("SELECT set_config('statement_timeout', %s, true)", (f"{STATEMENT_SECONDS * 1000:.0f}ms",))
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS * 1000:.0f}ms",))
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('strategy_rebuild_requests'))")
 
 

@@ -1,21 +1,22 @@
 """`everreach strategy`: the strategies in force, those before them and those that were held, and scoring by them."""
 
-import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING
 
 import click
 
 from everreach_assets.commands.shared import open_database, read_settings, user
-from everreach_assets.domain.collections import CONTENT
-from everreach_assets.domain.errors import NotFound
+from everreach_assets.domain.errors import NotFound, Refused
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
-    from resources.database import Connection, Database
-    from resources.settings import Settings
+    from resources.database import Connection
     from resources.strategies import StoredStrategy
     from resources.strategy_history import HistoryEntry
+
+
+CITED_CHARACTERS = 100
+"""Of a post that has no address: enough to know it again."""
 
 
 class Moment(click.ParamType[dt.datetime]):
@@ -55,8 +56,7 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
 
     if held and moment:
         raise click.UsageError("--held and --as-of exclude each other: what is held was never in force")
-    settings = read_settings()
-    with open_database(settings) as database, database.connection() as connection:
+    with open_database(read_settings()) as database, database.connection() as connection:
         if held:
             stored = strategy_history.latest_held(connection, platform)
             if stored is None:
@@ -65,7 +65,7 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
             stored = strategy_history.in_force_at(connection, platform, moment)
         else:
             stored = in_force(connection, platform)
-        cited = "" if as_json else _cited(stored, settings, database, connection)
+        cited = "" if as_json else _cited(stored, connection)
     if as_json:
         if stored.content is None:
             raise NotFound(f"strategy {stored.strategy_id} was built by an earlier version: see it without --json")
@@ -195,25 +195,27 @@ def _wording(stored: "StoredStrategy") -> str:
     return "\nIn other words, by a language model:\n" + "\n".join(f"- {each}" for each in sentences.values())
 
 
-def _cited(stored: "StoredStrategy", settings: "Settings", database: "Database", connection: "Connection") -> str:
+def _cited(stored: "StoredStrategy", connection: "Connection") -> str:
     """The posts that the claims rest on, each with its address, else with the beginning of its text."""
-    from everreach_assets.memory import open_embedder
-    from resources import posts
+    from everreach_assets.domain.scrubbing import Scrubber
+    from resources import posts, prospects
 
     claims = stored.content.claims if stored.content else []
     doc_ids = sorted({doc_id for each in claims for doc_id in (*each.exemplars, *each.counter_exemplars)})
     if not doc_ids:
         return ""
+    scrubber = Scrubber(prospects.names(connection))
     addresses, texts = posts.addresses(connection, doc_ids), posts.texts(connection, doc_ids)
-    with contextlib.closing(open_embedder(settings, database)) as embedder:
-        shown = {
-            doc_id: embedder.scrub(CONTENT.name, addresses[doc_id]).text
-            if doc_id in addresses
-            else embedder.excerpt(CONTENT.name, texts.get(doc_id, ""))
-            for doc_id in doc_ids
-        }
-    lines = (f"- {doc_id}  {printable_line(each) or 'no text'}" for doc_id, each in shown.items())
-    return "\n\nThe posts that are cited:\n" + "\n".join(lines)
+
+    def shown(doc_id: str) -> str:
+        text = addresses.get(doc_id) or texts.get(doc_id, "")
+        try:
+            line = printable_line(scrubber.scrub(text).text)
+        except Refused:
+            return "(left out: the scrubber refuses it)"
+        return (line if doc_id in addresses else line[:CITED_CHARACTERS]) or "no text"
+
+    return "\n\nThe posts that are cited:\n" + "\n".join(f"- {doc_id}  {shown(doc_id)}" for doc_id in doc_ids)
 
 
 def _state(entry: "HistoryEntry") -> str:

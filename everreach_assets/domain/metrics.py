@@ -1,7 +1,8 @@
 """The counts that platforms report about a post: their names here, and which values are taken as counts.
 
 What belongs here: the closed set of names, the platforms' own words for them, and the check of one observation. What
-does not: how a count is judged (`domain/outcomes.py`) and which column of a file holds it (`domain/mappings.py`).
+does not: how a count is judged (`domain/outcomes.py`) and which column of a file holds it
+(`domain/mapping_files.py`).
 """
 
 import functools

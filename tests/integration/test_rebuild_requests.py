@@ -296,9 +296,9 @@ def test_an_evaluation_that_has_to_wait_gives_up_before_dagster_does(
     at: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at.record(range(10))
-    monkeypatch.setattr(rebuilds, "STATEMENT_SECONDS", 0.2)
-    with Database(at.database.url) as other, other.transaction() as connection:
+    with Database(at.database.url) as other, other.transaction() as connection, monkeypatch.context() as patched:
         rebuilds.lock(connection)
+        patched.setattr(rebuilds, "LOCK_SECONDS", 0.2)
         with pytest.raises(Unavailable):
             at.tick()
     assert at.tick() == ["x"]

@@ -8,7 +8,7 @@ import pytest
 
 from everreach_assets.commands.shared import progress_bar
 
-SHOW_CURSOR = "\x1b[?25h"
+SHOW_CURSOR = b"\x1b[?25h"
 """The last thing that a bar writes."""
 
 
@@ -24,9 +24,10 @@ def test_the_progress_bar_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch
     terminal, programs_end = os.openpty()
     try:
         draw(monkeypatch, os.dup(programs_end))
-        drawn = ""
-        while SHOW_CURSOR not in drawn:  # a terminal hands over what has come so far
-            drawn += os.read(terminal, 100_000).decode()
+        written = b""
+        while SHOW_CURSOR not in written:  # a terminal hands over what has come so far
+            written += os.read(terminal, 100_000)
+        drawn = written.decode()
     finally:
         os.close(programs_end)
         os.close(terminal)
