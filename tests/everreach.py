@@ -47,6 +47,12 @@ def tell(command: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
         command.send_signal(number)
 
 
+def hear_the_terminal() -> None:
+    """Take Ctrl-C and the end of the terminal as usual: a session in the background ignores them and hands that on."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def listened_on(processes: Iterable[psutil.Process]) -> list[tuple[str, int]]:
     """The address and port of every TCP socket that one of the processes listens on."""
     return [
@@ -124,6 +130,7 @@ class Everreach:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=hear_the_terminal,  # noqa: PLW1509 - no thread of ours holds a lock that it needs
             )
         self._started.append(process)
         ready = is_ready or (lambda: "Ready" in self.output(name))
