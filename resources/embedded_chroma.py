@@ -12,7 +12,7 @@ import psutil
 
 from everreach_assets.domain.errors import Unavailable
 from resources.ports import LOOPBACK, answers_http, free_port, is_port_free
-from resources.processes import end_processes, is_alive, wait_until
+from resources.processes import end_processes, is_alive, listens, wait_until
 from resources.server_files import not_started, set_aside, write_whole
 
 START_SECONDS = 120
@@ -30,13 +30,11 @@ def ensure_chroma(home: Path, preferred_port: int) -> int:
         if wait_until(lambda: answers_http(running[1], "/api/v2/heartbeat"), running[0], 10):
             return running[1]
         end_processes([running[0]], grace_seconds=STOP_SECONDS)
-    port = preferred_port if is_port_free(preferred_port) else free_port()
-    process, log = _launch_chroma(home, port)
-    state = {"chroma": {"pid": process.pid, "started_at": process.create_time(), "port": port}}
-    write_whole(home / "servers.json", json.dumps(state))
-    if not wait_until(lambda: answers_http(port, "/api/v2/heartbeat"), process, START_SECONDS):
-        raise Unavailable(not_started("Chroma", log))
-    return port
+    preferred = [preferred_port] if is_port_free(preferred_port) else []
+    for port in (*preferred, free_port()):
+        if _start(home, port):
+            return port
+    raise Unavailable(not_started("Chroma", _log(home)))
 
 
 def stop_chroma(home: Path) -> None:
@@ -57,8 +55,21 @@ def chroma_process(home: Path) -> tuple[psutil.Process, int] | None:
         return None
 
 
-def _launch_chroma(home: Path, port: int) -> tuple[psutil.Process, Path]:
-    data, log = home / "chroma", home / "chroma.log"
+def _start(home: Path, port: int) -> bool:
+    """Whether Chroma started on the port. Another's server may have taken it just now: its answer does not count."""
+    process = _launch(home, port)
+    state = {"chroma": {"pid": process.pid, "started_at": process.create_time(), "port": port}}
+    write_whole(home / "servers.json", json.dumps(state))
+    if wait_until(
+        lambda: listens(process, port) and answers_http(port, "/api/v2/heartbeat"), process, seconds=START_SECONDS
+    ):
+        return True
+    end_processes([process], grace_seconds=STOP_SECONDS)
+    return False
+
+
+def _launch(home: Path, port: int) -> psutil.Process:
+    data, log = home / "chroma", _log(home)
     data.mkdir(mode=0o700, exist_ok=True)
     set_aside(log)
     program = Path(sys.executable).parent / "chroma"
@@ -74,4 +85,8 @@ def _launch_chroma(home: Path, port: int) -> tuple[psutil.Process, Path]:
         ],
         setsid=True,  # Ctrl-C in the terminal must not reach it
     )
-    return psutil.Process(pid), log
+    return psutil.Process(pid)
+
+
+def _log(home: Path) -> Path:
+    return home / "chroma.log"

@@ -19,6 +19,15 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether this process is the one that listens on the TCP port."""
+    try:
+        connections = process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
+
+
 def end_processes(
     processes: Iterable[psutil.Process], *, grace_seconds: float, signals: Sequence[int] = (signal.SIGTERM,)
 ) -> None:

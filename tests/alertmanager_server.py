@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime as dt
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,9 @@ from typing import Any
 import httpx
 import yaml
 
-from resources.ports import answers_http, free_port
 from tests.conftest import program
-from tests.everreach import until
+from tests.servers import reserved_port, running_server
 
-START_SECONDS = 60
 Labels = Mapping[str, str]
 
 
@@ -54,7 +51,7 @@ def running_alertmanager(folder: Path, configuration: Path, edit: Callable[[Any]
     hurry_groups(loaded)
     edit(loaded)
     (folder / "alertmanager.yml").write_text(yaml.safe_dump(loaded, sort_keys=False), encoding="utf-8")
-    port = free_port()
+    port = reserved_port()
     command = [
         program("prometheus-alertmanager"),
         f"--config.file={folder / 'alertmanager.yml'}",
@@ -62,20 +59,11 @@ def running_alertmanager(folder: Path, configuration: Path, edit: Callable[[Any]
         f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
     ]
-    with (folder / "alertmanager.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            until(
-                lambda: answers_http(port, "/-/ready") or process.poll() is not None,
-                seconds=START_SECONDS,
-                says=(folder / "alertmanager.log").read_text,
-            )
-            assert process.poll() is None, (folder / "alertmanager.log").read_text()
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-                yield Alertmanager(client)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    with (
+        running_server(command, port=port, ready="/-/ready", log=folder / "alertmanager.log"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client,
+    ):
+        yield Alertmanager(client)
 
 
 def hurry_groups(loaded: dict[str, Any]) -> None:

@@ -17,13 +17,15 @@ from typing import Any
 import httpx
 
 from resources.addresses import child_environment
-from resources.ports import answers_http, free_port
+from resources.ports import answers_http
 from resources.servers import running_servers
 from resources.settings import Settings
 from tests.dispatch_server import DispatchServer
-from tests.everreach import EVERREACH, START_SECONDS, until
+from tests.everreach import EVERREACH, START_SECONDS
 from tests.openai_server import OpenAIServer
 from tests.redis_server import RedisServer
+from tests.servers import reserved_port
+from tests.waiting import until
 
 API_TOKEN = "a-token-of-the-test"
 
@@ -67,9 +69,9 @@ class Stack:
         self.settings = Settings(
             _env_file=None,
             everreach_home=self.folder / "home",
-            everreach_webserver_port=free_port(),
-            everreach_metrics_port=free_port(),
-            chroma_port=free_port(),
+            everreach_webserver_port=reserved_port(),
+            everreach_metrics_port=reserved_port(),
+            chroma_port=reserved_port(),
         )
 
     @property

@@ -7,10 +7,7 @@ import contextlib
 import itertools
 import os
 import shutil
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -23,12 +20,12 @@ from hypothesis import settings
 
 from resources.database import Database
 from resources.migrations import migrate
-from resources.ports import free_port
+from resources.ports import LOOPBACK
+from tests.servers import reserved_port, running_server
 
 settings.register_profile("everreach", deadline=None)  # a busy machine is no defect of what is tested
 settings.load_profile("everreach")
 
-CHROMA_START_SECONDS = 60
 TEMPLATE = "template_migrated"
 
 
@@ -103,29 +100,11 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
 @contextlib.contextmanager
 def running_chroma(folder: Path) -> Iterator[int]:
     """The port of a Chroma server on loopback, whose store and log are in the folder."""
-    port = free_port()
+    port = reserved_port()
     command = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder / "store")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], cwd=folder, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            _wait_for_heartbeat(process, port, folder / "log")
-            yield port
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_for_heartbeat(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + CHROMA_START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v2/heartbeat", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"chroma did not start: {log.read_text(errors='replace')[-2000:]}")
+    command += ["--host", LOOPBACK, "--port", str(port)]
+    with running_server(command, port=port, ready="/api/v2/heartbeat", log=folder / "log"):
+        yield port
 
 
 def missing(message: str) -> NoReturn:

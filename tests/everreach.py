@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ import httpx
 import psutil
 from pydantic import SecretStr
 
-from resources.ports import answers_http, free_port
+from resources.ports import answers_http
 from resources.processes import end_processes
 from resources.settings import Settings
+from tests.servers import reserved_port
+from tests.waiting import until
 
 EVERREACH = str(Path(sys.executable).with_name("everreach"))
 PORTS = (
@@ -29,14 +30,6 @@ PORTS = (
 )
 START_SECONDS = 300  # half a minute on an idle machine
 STOP_SECONDS = 90
-
-
-def until(condition: Callable[[], bool], *, seconds: float, says: Callable[[], str] = str) -> None:
-    """Wait for the condition; where it does not come, the test fails with what `says` answers."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {says()}"
-        time.sleep(0.2)
 
 
 def tell(command: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
@@ -74,7 +67,7 @@ class Everreach:
 
     def __init__(self, folder: Path, *, up: Sequence[str] = (EVERREACH, "up"), **settings: Any) -> None:
         self.folder = folder
-        ports = {name: free_port() for name in PORTS}
+        ports = {name: reserved_port() for name in PORTS}
         given = ports | {"everreach_home": folder / "home"} | settings
         self.settings = Settings(_env_file=None, **given)
         self._started: list[subprocess.Popen[bytes]] = []

@@ -11,11 +11,9 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from resources.ports import answers_http, free_port
 from tests.conftest import program
-from tests.everreach import until
+from tests.servers import reserved_port, running_server
 
-START_SECONDS = 60
 CONFIG = """
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
 rule_files: {rules}
@@ -43,23 +41,15 @@ class Prometheus:
 def running_prometheus(folder: Path, target: str, rules: Sequence[Path] = ()) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the target each second, until the block ends. Its data are in `folder`/data."""
     (folder / "prometheus.yml").write_text(CONFIG.format(target=target, rules=json.dumps([*map(str, rules)])))
-    port = free_port()
-    command = ["prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            until(
-                lambda: answers_http(port, "/-/ready") or process.poll() is not None,
-                seconds=START_SECONDS,
-                says=(folder / "prometheus.log").read_text,
-            )
-            assert process.poll() is None, (folder / "prometheus.log").read_text()
-            yield Prometheus(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    port = reserved_port()
+    command = [
+        program("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with running_server(command, port=port, ready="/-/ready", log=folder / "prometheus.log"):
+        yield Prometheus(f"http://127.0.0.1:{port}")
 
 
 def back_filled(folder: Path, exposition: str, labels: dict[str, str], instants: Sequence[float]) -> None:

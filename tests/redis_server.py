@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
-from resources.ports import free_port
 from tests.conftest import program
+from tests.servers import reserved_port
 
 START_SECONDS = 30
 
@@ -20,7 +20,7 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self._port = reserved_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self._port}/0"
 

@@ -26,7 +26,8 @@ from everreach_assets.feedback import FeedbackSyncEngine
 from resources.addresses import child_environment, dagster_home
 from resources.database import Database
 from resources.servers import running_servers
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
+from tests.waiting import until
 
 AIM_SECONDS = 20.0
 ROUND_SECONDS = 180.0

@@ -17,7 +17,8 @@ import httpx
 import psycopg
 
 from tests.benchmarks.servers import fresh_servers
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
+from tests.waiting import until
 
 AIM_MS = 50.0
 DAGSTER_IS_READ = 'everreach_exporter_collector_success{collector="dagster"} 1.0'

@@ -24,8 +24,9 @@ from resources.settings import PROJECT_FOLDER
 from tests.alertmanager_server import hurry_groups
 from tests.conftest import program
 from tests.dispatch_server import Answer, DispatchServer
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.prometheus_server import Prometheus
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -19,10 +19,10 @@ import psutil
 import psycopg
 import pytest
 
-from resources.ports import free_port
 from resources.processes import end_processes
 from tests.compose_file import ROOT, interpolated, ours, services
 from tests.conftest import PostgresServer, database_named
+from tests.servers import reserved_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -44,7 +44,7 @@ class Host:
 
     folder: Path
     server: PostgresServer
-    ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
+    ports: dict[str, int] = field(default_factory=lambda: {name: reserved_port() for name in PORTS})
     running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def here(self, name: str, value: str) -> str:

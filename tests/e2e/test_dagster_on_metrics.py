@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from everreach_assets.build import build_definitions
 from resources.database import Database
 from resources.servers import running_servers
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

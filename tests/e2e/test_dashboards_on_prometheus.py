@@ -17,10 +17,11 @@ import yaml
 from everreach_assets.domain.metric_catalogue import CATALOGUE, VALUE_SETS, Metric
 from tests.dashboard_checks import panels, targets
 from tests.dispatch_server import DispatchServer
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.openai_server import OpenAIServer
 from tests.prometheus_server import Prometheus, back_filled, running_prometheus
 from tests.unit.test_alert_messages import alert, body
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

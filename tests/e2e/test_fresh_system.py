@@ -13,8 +13,9 @@ from tests.alert_mutants import rules
 from tests.browser import open_page
 from tests.conftest import program
 from tests.dispatch_server import DispatchServer
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.prometheus_server import Prometheus, promtool_findings
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("fresh_system")]
 

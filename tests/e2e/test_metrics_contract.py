@@ -6,8 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from everreach_assets.domain.metric_catalogue import CATALOGUE, METRICS
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.prometheus_server import PROMTOOL_MAY_SAY, promtool_findings
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700), pytest.mark.xdist_group("metrics_contract")]
 

@@ -19,12 +19,13 @@ import pytest
 from everreach_assets.lost_runs import fail_lost_runs
 from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
-from resources.ports import free_port
 from resources.processes import end_processes
 from resources.servers import running_servers
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.rebuild_crashes import STAGES
+from tests.servers import reserved_port
 from tests.stored_strategies import record, stored_strategies
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -54,7 +55,7 @@ class Dagster:
         self.environment = os.environ | environment
         self.workspace = folder / "workspace.yaml"
         self.started: list[subprocess.Popen[bytes]] = []
-        port = free_port()
+        port = reserved_port()
         self.workspace.write_text(WORKSPACE.format(port=port))
         self.start(
             "code-server", "-m", "dagster", "api", "grpc", "-m", "tests.rebuild_crash_definitions", "-p", str(port)

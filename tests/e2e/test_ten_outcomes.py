@@ -11,8 +11,9 @@ import pytest
 
 from resources.database import Database
 from resources.servers import running_servers
-from tests.everreach import Everreach, until
+from tests.everreach import Everreach
 from tests.stored_strategies import record, stored_strategies
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 

@@ -19,7 +19,8 @@ from resources.processes import end_processes
 from resources.servers import embedded_processes
 from resources.settings import PROJECT_FOLDER
 from tests.api_server import certificate
-from tests.everreach import Everreach, listened_on, until
+from tests.everreach import Everreach, listened_on
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(500)
 

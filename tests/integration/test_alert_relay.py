@@ -29,9 +29,9 @@ from resources.alert_token import alert_token, keep_alert_token, token_file
 from resources.database import Database
 from resources.dispatch import Answer as DispatchAnswer
 from resources.dispatch import Dispatch
-from resources.ports import free_port
 from resources.settings import Settings
 from tests.dispatch_server import Answer, DispatchServer
+from tests.servers import reserved_port
 from tests.unit.test_alert_messages import alert, body
 
 TOKEN = {"Authorization": "Bearer relay-token"}
@@ -178,7 +178,7 @@ def test_hostile_text_is_stored_and_sent_as_text(
 
 
 def test_without_the_database_alertmanager_is_told_to_try_again(settings: Settings) -> None:
-    closed = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none")
+    closed = Database(f"postgresql://nobody@127.0.0.1:{reserved_port()}/none")
     closed._pool.open()
     closed._pool.timeout = 0.5
     try:
@@ -336,7 +336,7 @@ def test_a_message_is_given_up_after_a_day(
 
 
 def test_nothing_that_listens_is_a_failure_that_may_pass() -> None:
-    with contextlib.closing(Dispatch(f"http://127.0.0.1:{free_port()}/dispatch")) as nobody:
+    with contextlib.closing(Dispatch(f"http://127.0.0.1:{reserved_port()}/dispatch")) as nobody:
         assert nobody.send("text", 1) == DispatchAnswer("retried", "no answer (ConnectError)")
     with contextlib.closing(Dispatch("no address")) as wrong:
         assert wrong.send("text", 1).result == "retried"

@@ -18,11 +18,11 @@ from everreach_assets.domain.vectors import WIDTH, Document
 from everreach_assets.memory import open_embedder, open_vector_db
 from everreach_assets.service.request_log import JsonLines
 from resources.database import Database
-from resources.ports import free_port
 from resources.posts import texts
 from resources.settings import Settings
 from tests.api_server import TOKEN, Api, served
 from tests.openai_server import OpenAIServer
+from tests.servers import reserved_port
 
 POSTS = {
     "linkedin:1": ("How we halved the churn of our customers", "linkedin"),
@@ -33,7 +33,7 @@ POSTS = {
 
 @pytest.fixture(params=["chroma", "pgvector"])
 def settings(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Settings:
-    host, port = request.getfixturevalue("chroma_server") if request.param == "chroma" else (None, free_port())
+    host, port = request.getfixturevalue("chroma_server") if request.param == "chroma" else (None, reserved_port())
     return Settings(
         _env_file=None,
         everreach_home=tmp_path / "home",
@@ -227,7 +227,7 @@ def test_while_a_provider_does_not_answer_words_decide_and_the_answer_says_so(se
             update={
                 "embedding_provider": "openai",
                 "openai_api_key": SecretStr("sk-none"),
-                "openai_base_url": f"http://127.0.0.1:{free_port()}/v1",
+                "openai_base_url": f"http://127.0.0.1:{reserved_port()}/v1",
                 "embedding_deadline_seconds": 1.0,
             }
         )
@@ -416,7 +416,7 @@ def embedding_stats(settings: Settings) -> Any:
 
 @only_pgvector
 def test_a_backup_is_shown_and_a_provider_that_is_away_is_not_ready(settings: Settings) -> None:
-    away = with_openai(settings, f"http://127.0.0.1:{free_port()}/v1", embedding_deadline_seconds=1.0)
+    away = with_openai(settings, f"http://127.0.0.1:{reserved_port()}/v1", embedding_deadline_seconds=1.0)
     with served(away) as api:
         assert api.client.get("/readyz").status_code == 200  # nobody has asked it yet
         assert api.search(collection="content_embeddings", text="churn").json()["is_degraded"]
@@ -498,7 +498,7 @@ def test_a_whole_service_is_ready(api: Api) -> None:
 def test_an_index_that_is_away_is_named_and_no_address_is_shown(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = settings.model_copy(update={"chroma_port": free_port()})
+    away = settings.model_copy(update={"chroma_port": reserved_port()})
     with served(away) as api:
         answer = api.client.get("/readyz")
         assert api.client.get("/healthz").status_code == 200

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from everreach_assets.cli import main
 from everreach_assets.domain.errors import InvalidInput, Unavailable
 from resources.grafana import Grafana, import_body, read_dashboard
-from resources.ports import free_port
 from tests.grafana_server import TOKEN, FakeGrafana, running_grafana
+from tests.servers import reserved_port
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 OVERVIEW = GRAFANA / "everreach-overview.json"
@@ -87,7 +87,7 @@ def test_a_server_that_fails_or_is_not_there_can_be_tried_again(grafana: FakeGra
     grafana.fails = True
     with Grafana(grafana.url, TOKEN) as server, pytest.raises(Unavailable, match="500"):
         server.import_dashboard(read_dashboard(OVERVIEW))
-    nobody = everreach(f"http://127.0.0.1:{free_port()}", OVERVIEW)
+    nobody = everreach(f"http://127.0.0.1:{reserved_port()}", OVERVIEW)
     assert nobody.exit_code == 1
     assert "check GRAFANA_URL" in nobody.output
 

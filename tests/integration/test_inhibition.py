@@ -11,7 +11,7 @@ import pytest
 from tests.alert_cases import PROMETHEUS, alerts, all_cases
 from tests.alertmanager_server import Alertmanager, running_alertmanager
 from tests.dispatch_server import DispatchServer
-from tests.everreach import until
+from tests.waiting import until
 
 WITHOUT_THE_EXPORTER = {"EverReachExporterCollectorFailing", "EverReachKeyMetricMissing", "EverReachMRRSourceLost"}
 SILENCES: Mapping[str, set[str]] = {

@@ -25,11 +25,11 @@ from resources import archives
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
-from resources.ports import free_port
 from resources.retention import holds, purges, receipts
 from tests.indexes import emptied_chroma
 from tests.killed import run_until_killed
 from tests.retention_store import COLLECTION_NAMES, DAY, MICROSECOND, POLICY, Store
+from tests.servers import reserved_port
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_the_cloud_is_told_of_a_purge_even_of_what_it_had_refused_and_of_people_
 
 
 def test_an_index_that_does_not_answer_costs_an_error_and_is_told_by_the_next_call(expired: Store) -> None:
-    without_server = ChromaIndex(expired.database, "127.0.0.1", free_port())
+    without_server = ChromaIndex(expired.database, "127.0.0.1", reserved_port())
     expired.plan()
     with pytest.raises(Unavailable):
         Store(expired.database, without_server, expired.rules.archives).purge()

@@ -19,16 +19,19 @@ import pytest
 from everreach_assets.domain.errors import Unavailable
 from everreach_assets.supervisor import clean_data
 from resources.addresses import Addresses, child_environment, prepare_dagster_home
-from resources.ports import answers_http, free_port
-from resources.processes import end_processes, is_alive
+from resources.embedded_chroma import chroma_process, ensure_chroma, stop_chroma
+from resources.ports import answers_http
+from resources.processes import end_processes, is_alive, listens
 from resources.servers import embedded_processes, running_servers, stop_unused_servers
 from resources.settings import Settings
+from tests.conftest import running_chroma
+from tests.servers import reserved_port
 
 pytestmark = pytest.mark.slow  # servers are started, frozen and killed
 
 
 def settings_for(home: Path, **values: Any) -> Settings:
-    return Settings(**({"_env_file": None, "everreach_home": home, "chroma_port": free_port()} | values))
+    return Settings(**({"_env_file": None, "everreach_home": home, "chroma_port": reserved_port()} | values))
 
 
 @pytest.fixture
@@ -126,6 +129,23 @@ def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
     assert embedded_processes(settings) == {}
 
 
+def test_a_chroma_of_others_that_took_the_port_meanwhile_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.embedded_chroma.is_port_free", lambda _: True)  # as it was a moment ago
+    with running_chroma(tmp_path) as taken:
+        try:
+            port = ensure_chroma(tmp_path, taken)
+            assert port != taken
+            ours = chroma_process(tmp_path)
+            assert ours is not None
+            assert ours[1] == port
+            assert listens(ours[0], port)
+        finally:
+            stop_chroma(tmp_path)
+        assert answers_http(taken, "/api/v2/heartbeat")  # the others keep theirs
+
+
 @pytest.mark.parametrize("killed", ["Chroma", "Postgres"])
 def test_a_killed_server_is_started_again_with_its_data(settings: Settings, killed: str) -> None:
     with running_servers(settings) as addresses:
@@ -166,12 +186,12 @@ def test_a_pid_file_that_names_another_program_does_not_stop_a_start(settings: S
 
 
 def test_a_taken_chroma_port_is_replaced_by_a_free_one(settings: Settings) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", settings.chroma_port))
-        other.listen()
-        with running_servers(settings) as addresses:
-            assert addresses.chroma_port != settings.chroma_port
-            assert answers_http(addresses.chroma_port, "/api/v2/heartbeat")
+    with (
+        socket.create_server(("127.0.0.1", settings.chroma_port)),
+        running_servers(settings) as addresses,
+    ):
+        assert addresses.chroma_port != settings.chroma_port
+        assert answers_http(addresses.chroma_port, "/api/v2/heartbeat")
 
 
 def test_pgvector_needs_no_chroma(tmp_path: Path) -> None:
@@ -191,7 +211,7 @@ def test_named_servers_are_used_and_nothing_is_started(tmp_path: Path, database_
 
 
 def test_a_named_database_that_does_not_answer_is_explained_without_its_password(tmp_path: Path) -> None:
-    url = f"postgresql://someone:hunter2@127.0.0.1:{free_port()}/everreach"
+    url = f"postgresql://someone:hunter2@127.0.0.1:{reserved_port()}/everreach"
     with (
         pytest.raises(Unavailable, match="EVERREACH_DATABASE_URL") as caught,
         running_servers(settings_for(tmp_path, everreach_database_url=url, chroma_host="10.1.2.3")),

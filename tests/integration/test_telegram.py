@@ -9,8 +9,8 @@ import yaml
 
 from tests.alert_cases import PROMETHEUS
 from tests.alertmanager_server import Alertmanager, running_alertmanager
-from tests.everreach import until
 from tests.telegram_server import MAX_CHARACTERS, TelegramServer, shown
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow  # groups wait
 

@@ -31,8 +31,8 @@ from resources import vector_store
 from resources.chroma_index import ChromaIndex, close_client
 from resources.database import Database
 from resources.hnsw_index import INDEXED_FROM_ROWS, HnswIndex
-from resources.ports import free_port
 from resources.vector_db import VectorDB
+from tests.servers import reserved_port
 
 pytestmark = pytest.mark.slow  # servers are started, frozen and killed
 
@@ -53,7 +53,7 @@ class ChromaProcess:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "store"
-        self.port = free_port()
+        self.port = reserved_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
