@@ -32,13 +32,23 @@ nothing usable is none. Requests of before the last strategy are of the past."""
 
 
 LOCK_SECONDS = 15.0
-"""That a decision waits for another. Dagster gives up an evaluation after a minute, its code server would wait on."""
+STATEMENT_SECONDS = 10.0
+"""That a decision waits for another one, and for each of its three statements: together less than the minute after
+which Dagster gives an evaluation up, while its code server would go on with it."""
 
 
 def lock(connection: Connection) -> None:
-    """Let one transaction at a time decide what to ask for: with two daemons, the second sees what the first asked."""
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS * 1000:.0f}ms",))
+    """Let one transaction at a time decide what to ask for: with two daemons, the second sees what the first asked.
+
+    None of its statements waits without end after that.
+    """
+    _limit(connection, "lock_timeout", LOCK_SECONDS)
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('strategy_rebuild_requests'))")
+    _limit(connection, "statement_timeout", STATEMENT_SECONDS)
+
+
+def _limit(connection: Connection, setting: str, seconds: float) -> None:
+    connection.execute("SELECT set_config(%s, %s, true)", (setting, f"{seconds * 1000:.0f}ms"))
 
 
 def progress(connection: Connection) -> dict[str, Progress]:

@@ -4,6 +4,7 @@ at each stage of a rebuild; then with two daemons, a cursor that is garbage and 
 A code server outlives the daemons, so that each costs seconds only; each life of a daemon has a platform of its own.
 """
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -15,8 +16,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.scheduler.instigation import InstigatorTick, TickData, TickStatus
 
 from everreach_assets.lost_runs import fail_lost_runs
+from resources import rebuilds
 from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.processes import end_processes
@@ -43,6 +46,9 @@ REBUILDS = dg.RunsFilter(job_name="strategy_rebuild_job")
 
 QUIET_SECONDS = 15
 """Three ticks."""
+
+OUTAGE = dt.timedelta(hours=25)
+"""Longer than the day after which Dagster resumes no tick."""
 
 WORKSPACE = "load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: everreach}}}}]"
 
@@ -79,8 +85,17 @@ class Dagster:
             process.kill()
             process.wait()
 
-    def daemon(self, stage: str = "never", name: str = "daemon") -> "subprocess.Popen[bytes]":
+    def daemon(
+        self, stage: str = "never", name: str = "daemon", patience_seconds: int = 60
+    ) -> "subprocess.Popen[bytes]":
+        """A daemon that is killed at the stage, and gives an evaluation up after so many seconds."""
+        self.environment["DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS"] = str(patience_seconds)
         return self.start(name, "-m", "tests.rebuild_crashes", stage, str(self.workspace))
+
+    def spare_the_workers(self) -> None:
+        """Let every rebuild that is asked for come to its end: as if each stage had had its kill."""
+        for stage in STAGES:
+            (self.folder / "home" / f"killed-{stage}").touch()
 
     def log(self) -> str:
         return "\n".join(path.read_text(errors="replace")[-3000:] for path in self.folder.glob("*.log"))
@@ -126,6 +141,60 @@ def test_whatever_is_killed_ten_outcomes_of_a_platform_give_one_strategy(
     assert sorted(stored_strategies(database)) == [(platform, 10, False) for platform in sorted(TICK_STAGES)]
     assert instance.get_run_records(REBUILDS) == []
     assert any(process.poll() is None for process in daemons), dagster.log()
+
+
+def test_a_tick_that_was_interrupted_more_than_a_day_ago_is_not_resumed_and_costs_no_strategy(
+    stack: tuple[Dagster, Database, dg.DagsterInstance],
+) -> None:
+    dagster, database, instance = stack
+    dagster.spare_the_workers()
+    record(database, "x", range(10))
+    assert dagster.daemon("RUN_IDS_RESERVED").wait(timeout=300) == -signal.SIGKILL, dagster.log()
+    interrupted = ticks(instance)[-1]
+    assert interrupted.status == TickStatus.STARTED
+    instance.update_tick(interrupted._replace(tick_data=aged(interrupted.tick_data)))
+    with database.connection() as connection:  # asked for then, too
+        connection.execute("UPDATE strategy_rebuild_requests SET requested_at = requested_at - %s", (OUTAGE,))
+
+    dagster.daemon(name="after-the-outage")
+    until(lambda: stored_strategies(database) != [], seconds=300, says=dagster.log)
+    time.sleep(QUIET_SECONDS)
+    assert ticks(instance)[0].status == TickStatus.SKIPPED
+    assert ticks(instance)[0].tick_id == interrupted.tick_id
+    assert stored_strategies(database) == [("x", 10, False)]
+
+
+def test_a_decision_that_hangs_for_longer_than_dagster_waits_costs_no_strategy_and_makes_no_second(
+    stack: tuple[Dagster, Database, dg.DagsterInstance],
+) -> None:
+    dagster, database, instance = stack
+    dagster.spare_the_workers()
+    record(database, "x", range(10))
+    with database.transaction() as connection:
+        rebuilds.lock(connection)
+        connection.execute("SET LOCAL statement_timeout = 0")
+        dagster.daemon(patience_seconds=3)
+        until(lambda: has_failed(instance), seconds=300, says=dagster.log)
+        assert instance.get_run_records(REBUILDS) == []
+    until(lambda: stored_strategies(database) != [], seconds=300, says=dagster.log)
+    time.sleep(QUIET_SECONDS)
+    assert stored_strategies(database) == [("x", 10, False)]
+
+
+def has_failed(instance: dg.DagsterInstance) -> bool:
+    return any(tick.status == TickStatus.FAILURE for tick in ticks(instance))
+
+
+def ticks(instance: dg.DagsterInstance) -> list[InstigatorTick]:
+    """Those of the sensor, oldest first."""
+    states = [each for each in instance.all_instigator_state() if each.name == "strategy_rebuild_sensor"]
+    found = [tick for each in states for tick in instance.get_ticks(each.instigator_origin_id, each.selector_id)]
+    return sorted(found, key=lambda tick: tick.tick_id)
+
+
+def aged(tick: TickData) -> TickData:
+    """The tick as if it had begun before the outage."""
+    return tick._replace(timestamp=tick.timestamp - OUTAGE.total_seconds())
 
 
 def all_rebuilt(database: Database, instance: dg.DagsterInstance) -> bool:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pytest
+from dagster._grpc.client import DEFAULT_SENSOR_GRPC_TIMEOUT
 
 from everreach_assets.build import build_definitions
 from everreach_assets.checks import every_strategy_is_fresh
@@ -302,6 +303,27 @@ def test_an_evaluation_that_has_to_wait_gives_up_before_dagster_does(
         with pytest.raises(Unavailable):
             at.tick()
     assert at.tick() == ["x"]
+
+
+def test_a_count_that_takes_too_long_is_given_up_before_dagster_does(
+    at: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.record(range(10))
+    with at.database.connection() as connection, monkeypatch.context() as patched:
+        connection.execute("ALTER TABLE outcome_snapshots RENAME TO stored_snapshots")
+        connection.execute(
+            "CREATE VIEW outcome_snapshots AS SELECT stored_snapshots.* FROM stored_snapshots, pg_sleep(60)"
+        )
+        patched.setattr(rebuilds, "STATEMENT_SECONDS", 0.2)
+        with pytest.raises(Unavailable, match="statement timeout"):
+            at.tick()
+        connection.execute("DROP VIEW outcome_snapshots")
+        connection.execute("ALTER TABLE stored_snapshots RENAME TO outcome_snapshots")
+    assert at.tick() == ["x"]
+
+
+def test_a_decision_ends_within_the_minute_that_dagster_waits_for_an_evaluation() -> None:
+    assert rebuilds.LOCK_SECONDS + 3 * rebuilds.STATEMENT_SECONDS < DEFAULT_SENSOR_GRPC_TIMEOUT
 
 
 # --- quiet platforms --------------------------------------------------------------------------------------------
