@@ -8,14 +8,18 @@ import asyncio
 import datetime as dt
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from everreach_assets.domain.collections import CONTENT
-from everreach_assets.domain.drafts import Draft, DraftScore, matching, score
+from everreach_assets.domain.collections import CONTENT, OUTCOMES
+from everreach_assets.domain.drafts import Draft, DraftScore, matching, score, topic_reason
 from everreach_assets.domain.errors import InvalidInput, NotFound
 from everreach_assets.domain.posts import check_platform, tag_fault
 from everreach_assets.domain.standing_model import LARGEST_TRAINING, StandingModel, fit
 from everreach_assets.domain.strategies import considered
+from everreach_assets.domain.strategy_model import Topic
+from everreach_assets.domain.topics import nearest_topic
+from everreach_assets.search import embedded_query
 from everreach_assets.strategy_builder import scrubbed
 from resources import outcomes as outcome_rows
 from resources import strategies as strategy_rows
@@ -23,6 +27,7 @@ from resources import strategy_history
 from resources.database import Connection, Database
 from resources.embedder import Embedder
 from resources.strategies import StoredStrategy
+from resources.vector_db import VectorDB
 
 DRAFT_CHARACTERS = 20_000
 """Of a text: more than any platform takes, and scrubbed within a second."""
@@ -47,12 +52,14 @@ class DraftScorer:
 
     Args:
         database: opened by the caller, and closed by the caller.
-        embedder: scrubs the texts.
+        embedder: scrubs the texts, and embeds a draft to find its topic.
+        vector_db: has the vectors of the topics' posts.
     """
 
-    def __init__(self, database: Database, embedder: Embedder) -> None:
+    def __init__(self, database: Database, embedder: Embedder, vector_db: VectorDB) -> None:
         self._database = database
         self._embedder = embedder
+        self._vector_db = vector_db
         self._models: OrderedDict[int, StandingModel] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -97,8 +104,24 @@ class DraftScorer:
                 f"strategy {strategy.strategy_id} of {platform} was built by an earlier version, which cannot score: "
                 "the next rebuild makes one that can"
             )
-        claims = matching(draft, platform, strategy.content.claims)
-        return ScoredDraft(strategy, score(draft, self._model(strategy), claims))
+        topics = strategy.content.topics
+        topic = self._topic(draft.text, topics) if topics else None
+        claims = matching(draft, platform, strategy.content.claims, topic)
+        further = [topic_reason(topic)] if topics else []
+        return ScoredDraft(strategy, score(draft, self._model(strategy), claims, further))
+
+    def _topic(self, text: str, topics: Sequence[Topic]) -> Topic | None:
+        """The draft's topic; None where its text cannot be embedded now, or no post of the topics has a vector."""
+        space = self._vector_db.space(OUTCOMES.name)
+        try:
+            vector = embedded_query(OUTCOMES.name, text, space, self._embedder)
+        except InvalidInput:  # nothing is left of it to embed
+            return None
+        if vector is None:
+            return None
+        posts = self._vector_db.get_many(OUTCOMES.name, [each for topic in topics for each in topic.central_posts])
+        in_space = {doc_id: row["embedding"] for doc_id, row in posts.items() if row["space_id"] == space.space_id}
+        return nearest_topic(vector, topics, in_space)
 
     def _model(self, strategy: StoredStrategy) -> StandingModel:
         with self._lock:  # the second caller waits for the fit of the first, and does not fit again

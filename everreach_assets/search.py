@@ -113,7 +113,7 @@ def _searched(
     queries: dict[Space, Vector] = {}
     unasked: list[Space] = []
     for space in dict.fromkeys([in_force, *vector_db.held_spaces(collection)]):
-        vector = _embedded(collection, text, space, embedder)
+        vector = embedded_query(collection, text, space, embedder)
         if vector is None:
             unasked.append(space)
         else:
@@ -133,7 +133,7 @@ def _searched(
     return SearchResult(_merged(lists, n), [str(space) for space in queries], [str(space) for space in unasked])
 
 
-def _embedded(collection: str, text: str, space: Space, embedder: Embedder) -> Vector | None:
+def embedded_query(collection: str, text: str, space: Space, embedder: Embedder) -> Vector | None:
     """The query's vector in the space; None where no provider can make it now.
 
     Raises:

@@ -179,7 +179,8 @@ def score(platform: str, text: str, account: str, post_type: str, when: dt.datet
     from everreach_assets.reports import draft_report
 
     with open_memory(read_settings()) as memory:
-        scored = DraftScorer(memory.database, memory.embedder).score(text, platform, account, when, post_type)
+        scorer = DraftScorer(memory.database, memory.embedder, memory.vector_db)
+        scored = scorer.score(text, platform, account, when, post_type)
     if as_json:
         click.echo(scored.score.model_dump_json(indent=2))
         return

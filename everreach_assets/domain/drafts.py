@@ -12,8 +12,8 @@ from statistics import median
 
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.standing_model import StandingModel
-from everreach_assets.domain.strategy_model import Claim, Interval, Part, Share
-from everreach_assets.domain.traits import claim_id, traits_of
+from everreach_assets.domain.strategy_model import Claim, Interval, Part, Share, Topic
+from everreach_assets.domain.traits import Trait, claim_id, traits_of
 
 RECENT_POSTS = 20
 """What an account is said to have got lately."""
@@ -73,21 +73,35 @@ class DraftScore(Part):
     similar_posts: list[SimilarPost]
 
 
-def matching(draft: Draft, platform: str, claims: Sequence[Claim]) -> list[Claim]:
+def matching(draft: Draft, platform: str, claims: Sequence[Claim], topic: Topic | None = None) -> list[Claim]:
     """The rules and hypotheses whose trait the draft has, in their order; not those that a stronger one explains.
 
-    Topics are not among them: they are found in the vectors of many posts.
+    Args:
+        topic: that the draft belongs to; None where that is not known.
     """
-    ids = {claim_id(platform, each) for each in traits_of(draft.text, draft.post_type, draft.published_at)}
+    traits = traits_of(draft.text, draft.post_type, draft.published_at)
+    if topic is not None:
+        traits.append(Trait("topic", topic.topic_id))
+    ids = {claim_id(platform, each) for each in traits}
     return [each for each in claims if each.claim_id in ids and each.evidence != "explore" and not each.explained_by]
 
 
-def score(draft: Draft, model: StandingModel, claims: Sequence[Claim] = ()) -> DraftScore:
+def topic_reason(topic: Topic | None) -> str:
+    """What is said of the draft's topic, where the strategy has any."""
+    if topic is None:
+        return "its topic is not known: its text has no vector now"
+    return f"of the topics, {', '.join(topic.terms) or 'one without typical terms'} is nearest ({topic.posts} posts)"
+
+
+def score(
+    draft: Draft, model: StandingModel, claims: Sequence[Claim] = (), further_reasons: Sequence[str] = ()
+) -> DraftScore:
     """What the draft may be expected to get, with its reasons.
 
     Args:
         model: of the draft's platform.
         claims: of the strategy in force, those whose trait the draft has.
+        further_reasons: that follow those of the claims, the account and similar posts.
     """
     foreseen = model.predict([draft])
     expected = float(foreseen.score[0])
@@ -110,7 +124,12 @@ def score(draft: Draft, model: StandingModel, claims: Sequence[Claim] = ()) -> D
         success_probability=round(float(foreseen.success_probability[0]), 4),
         typical=round(_typical(ours[-1]), 1) if ours else None,
         metric=latest[-1].metric,
-        reasons=[*map(_claim_reason, claims), *_account_reasons(draft, ours, model), *_similar_reasons(similar)],
+        reasons=[
+            *map(_claim_reason, claims),
+            *_account_reasons(draft, ours, model),
+            *_similar_reasons(similar),
+            *further_reasons,
+        ],
         claims=[each.claim_id for each in claims],
         similar_posts=similar,
     )

@@ -159,6 +159,26 @@ def topics_of(
     return sorted(found, key=lambda cluster: cluster.topic.topic_id)
 
 
+def nearest_topic(vector: Vectors, topics: Sequence[Topic], vectors: Mapping[str, Vectors]) -> Topic | None:
+    """The topic that a further post belongs to, as k-means would say: the one whose centre is nearest.
+
+    The mean of its central posts stands for the centre, which is stored nowhere.
+
+    Args:
+        vector: of the post.
+        vectors: of the topics' central posts, in the same space, by id; posts that are gone may be missing.
+
+    Returns:
+        None where no central post of any topic is left.
+    """
+    known = [(topic, [vectors[each] for each in topic.central_posts if each in vectors]) for topic in topics]
+    known = [(topic, rows) for topic, rows in known if rows]
+    if not known:
+        return None
+    centres = _unit(np.array([_unit(np.array(rows)).mean(axis=0) for _, rows in known]))
+    return known[int(np.argmax(centres @ vector))][0]
+
+
 def _unit(centres: npt.NDArray[np.float32]) -> Vectors:
     lengths = np.linalg.norm(centres, axis=1, keepdims=True)
     return np.asarray(centres / np.maximum(lengths, SMALLEST_LENGTH), dtype=np.float32)

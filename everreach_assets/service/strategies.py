@@ -54,4 +54,5 @@ class Strategies:
 
     @functools.cached_property
     def _scorer(self) -> DraftScorer:
-        return DraftScorer(self._database, self._searches.opened().embedder)
+        opened = self._searches.opened()
+        return DraftScorer(self._database, opened.embedder, opened.vector_db)

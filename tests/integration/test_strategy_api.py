@@ -50,7 +50,7 @@ def test_the_strategy_in_force_and_a_drafts_score_are_answered(
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found.pop("strategy_id") == in_force.strategy_id
-    scorer = DraftScorer(loop.database, loop.embedder)
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
     expected = scorer.score(
         "Post about soup", "x", "ann", in_force.created_at.replace(2026, 6, 1, 12, 0, 0, 0), "thread"
     )

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from everreach_assets.domain import backtests
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES
+from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.strategy_model import Verdict
 from everreach_assets.drafts import DraftScorer
 from everreach_assets.embedding import embed_collection
@@ -17,6 +19,7 @@ from everreach_assets.strategy_builder import Rebuild, rebuild_strategy
 from resources import rebuilds, strategy_history
 from resources import strategies as strategy_rows
 from resources.database import Database
+from resources.hnsw_index import HnswIndex
 from resources.settings import Settings
 from resources.vector_db import VectorDB, open_index
 from resources.wording import Wording
@@ -254,7 +257,7 @@ def test_a_strategy_holds_the_wording_of_its_claims_and_shows_it(loop: Loop, dat
 
 @only_pgvector
 def test_a_draft_is_scored_by_what_the_strategy_in_force_knew(loop: Loop, in_force: Rebuild, database_url: str) -> None:
-    scorer = DraftScorer(loop.database, loop.embedder)
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
     when = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
     thread = scorer.score("Post about soup", "x", "ann", when, "thread")
     tweet = scorer.score("Post about soup", "x", "ann", when, "tweet")
@@ -268,7 +271,7 @@ def test_a_draft_is_scored_by_what_the_strategy_in_force_knew(loop: Loop, in_for
 
     # Another process scores the same, also after further outcomes were labelled: they are not the strategy's.
     observe(loop, range(HISTORY, HISTORY + 9), turned)
-    elsewhere = DraftScorer(loop.database, loop.embedder)
+    elsewhere = DraftScorer(loop.database, loop.embedder, loop.vector_db)
     assert elsewhere.score("Post about soup", "x", "ann", when, "thread").score == thread.score
 
     at = "2026-06-01T12:00:00Z"
@@ -279,10 +282,49 @@ def test_a_draft_is_scored_by_what_the_strategy_in_force_knew(loop: Loop, in_for
     assert f"By strategy {thread.strategy.strategy_id} of x." in told
 
 
+def by_subject(post: int) -> float:
+    """Bread does well, soup does not."""
+    return (4_000 if post % 2 else 1_000) + 37 * (post % 7)
+
+
+def test_a_draft_is_told_what_is_known_of_its_topic(loop: Loop) -> None:
+    observe(loop, range(HISTORY), by_subject)
+    in_force = loop.rebuild().in_force
+    assert in_force is not None
+    assert in_force.content is not None
+    topics = {each.claim_id: each for each in in_force.content.claims if each.kind == "topic"}
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
+
+    def told(text: str) -> tuple[set[str], str]:
+        found = scorer.score(text, "x", "ann").score
+        return {topics[each].direction for each in found.claims if each in topics}, found.reasons[-1]
+
+    for_bread, why = told("Bread, and more about bread")
+    assert for_bread == {"more"}
+    assert re.fullmatch(r"of the topics, bread.* is nearest \(\d+ posts\)", why)
+    for_soup, why = told("Soup, and more about soup")
+    assert for_soup == {"less"}
+    assert "soup" in why
+    assert told("") == (set(), "its topic is not known: its text has no vector now")
+
+
+@only_pgvector
+def test_a_draft_is_scored_without_its_topic_where_no_provider_has_the_space(loop: Loop, in_force: Rebuild) -> None:
+    del in_force
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
+    known = scorer.score("Post about soup", "x", "ann").score
+    assert known.reasons[-1].startswith("of the topics, ")
+    elsewhere = Space("openai", "text-embedding-3-small", 1536, "1")  # and no key is set
+    with closing(VectorDB(loop.database, HnswIndex(loop.database), lambda _: elsewhere)) as vector_db:
+        unknown = DraftScorer(loop.database, loop.embedder, vector_db).score("Post about soup", "x", "ann").score
+    assert unknown.reasons[-1] == "its topic is not known: its text has no vector now"
+    assert unknown.expected_score == known.expected_score
+
+
 @only_pgvector
 def test_personal_data_of_a_draft_is_removed_before_it_is_scored(loop: Loop, in_force: Rebuild) -> None:
     del in_force
-    scorer = DraftScorer(loop.database, loop.embedder)
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
     plain = scorer.score("Write to [EMAIL] about soup", "x", "ann")
     assert scorer.score("Write to zebediah@example.com about soup", "x", "ann").score == plain.score
 
@@ -290,7 +332,7 @@ def test_personal_data_of_a_draft_is_removed_before_it_is_scored(loop: Loop, in_
 @only_pgvector
 def test_a_draft_may_leave_open_what_is_not_decided(loop: Loop, in_force: Rebuild) -> None:
     del in_force
-    scorer = DraftScorer(loop.database, loop.embedder)
+    scorer = DraftScorer(loop.database, loop.embedder, loop.vector_db)
     for draft in (("", "x", "ann"), ("Soup", "x", "somebody new"), ("Soup", "x", "", None, "hologram")):
         found = scorer.score(*draft).score
         low, high = found.interval

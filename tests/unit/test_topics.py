@@ -9,9 +9,10 @@ import pytest
 from everreach_assets.domain import topics
 from everreach_assets.domain.comparisons import posts_of
 from everreach_assets.domain.labelled_outcomes import LabelledOutcome
+from everreach_assets.domain.sample import SEED
 from everreach_assets.domain.strategy_model import Topic
-from everreach_assets.domain.topics import Cluster, assign, matrix, near_duplicates, topics_of
-from tests.labelled_sample import Vectors, plain_outcome, search_in
+from everreach_assets.domain.topics import Cluster, assign, matrix, near_duplicates, nearest_topic, topics_of
+from tests.labelled_sample import Vectors, labelled_sample, plain_outcome, search_in, vectors_of
 
 SUBJECTS = ("sourdough starter feeding", "deadlift squat barbell", "invoice pricing customer")
 
@@ -147,3 +148,38 @@ def test_terms_leave_out_links_common_words_and_what_stands_for_people(monkeypat
     marked = [dataclasses.replace(each, text=f"[NAME] with {each.text} https://example.com/path") for each in outcomes]
     named = {term for cluster in clusters_of(marked, vectors) for term in cluster.topic.terms}
     assert named == {word for each in SUBJECTS for word in each.split()}
+
+
+def test_a_further_post_belongs_to_the_topic_whose_central_posts_are_nearest(three: list[Cluster]) -> None:
+    _, vectors = three_subjects()
+    found = [each.topic for each in three]
+    for subject, words in enumerate(SUBJECTS):
+        nearest = nearest_topic(np.eye(8, dtype=np.float32)[subject], found, vectors)
+        assert nearest is not None
+        assert set(nearest.terms) <= set(words.split())
+
+
+def test_a_topic_whose_posts_are_gone_is_no_ones(three: list[Cluster]) -> None:
+    _, vectors = three_subjects()
+    found = [each.topic for each in three]
+    near_first = np.eye(8, dtype=np.float32)[0]
+    first = nearest_topic(near_first, found, vectors)
+    assert first is not None
+    left = {doc_id: row for doc_id, row in vectors.items() if doc_id not in first.central_posts}
+    other = nearest_topic(near_first, found, left)
+    assert other is not None
+    assert other != first
+    assert nearest_topic(near_first, found, {}) is None
+
+
+@pytest.mark.parametrize("platform", ["x", "linkedin", "tiktok", "youtube", "instagram"])
+def test_nine_of_ten_posts_of_the_sample_are_told_their_own_topic(platform: str) -> None:
+    outcomes = list(labelled_sample(SEED, platform))
+    vectors = vectors_of(outcomes)
+    clusters = clusters_of(outcomes, vectors)
+    found = [each.topic for each in clusters]
+    rows = matrix(outcomes, vectors)
+    own = {place: each.topic for each in clusters for place in np.flatnonzero(each.members)}
+    told = [nearest_topic(rows[place], found, vectors) == topic for place, topic in own.items()]
+    assert len(told) > 150
+    assert np.mean(told) > 0.85
