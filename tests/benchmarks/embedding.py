@@ -32,7 +32,7 @@ from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from resources.intake import ingest_file
 from resources.settings import Settings
 from tests.benchmarks.embedding_server import EmbeddingServer, embedding_server
-from tests.benchmarks.peers import PEERS, PYTHON, Document, Took, judge, running_peer, stored_by_peer
+from tests.benchmarks.peers import PEERS, PYTHON, Document, Took, running_peer, stored_by_peer, wrong_and_lost
 from tests.benchmarks.servers import fresh_servers
 from tests.benchmarks.texts import TextSet, text_set
 from tests.conftest import running_chroma
@@ -184,7 +184,7 @@ def _ours(server: EmbeddingServer, texts: TextSet) -> list[Figures]:
 
 @contextlib.contextmanager
 def _our_pipeline(server: EmbeddingServer) -> Iterator[tuple[BringIn, Judge]]:
-    """The pipeline on fresh servers, from a file of posts to vectors in the index; and the judge of its store."""
+    """The pipeline on fresh servers, from a file of posts to vectors in the index; and the wrong_and_lost of its store."""
     with fresh_servers() as embedded, tempfile.TemporaryDirectory(prefix="everreach-bench-") as folder:
         settings = embedded.model_copy(
             update={
@@ -211,14 +211,14 @@ def _our_pipeline(server: EmbeddingServer) -> Iterator[tuple[BringIn, Judge]]:
 
 
 def _judge_ours(settings: Settings, documents: Sequence[Document]) -> tuple[int, int]:
-    """As `judge`; a row that the index lacks, or has of another revision, counts as lost."""
+    """As `wrong_and_lost`; a row that the index lacks, or has of another revision, counts as lost."""
     with open_database(settings) as database, contextlib.closing(open_embedder(settings, database)) as embedder:
         inputs = {f"{PLATFORM}:{each.id}": normalised(embedder.scrub(CONTENT.name, each.text)) for each in documents}
         sent = {doc_id: each.text for doc_id, each in inputs.items() if each is not None}
         with contextlib.closing(open_vector_db(settings, database, embedder)) as vector_db:
             stored = vector_db.get_many(CONTENT.name, list(sent))
             index = vector_db.check_index(CONTENT.name)
-    wrong, lost = judge({doc_id: row["embedding"] for doc_id, row in stored.items()}, sent)
+    wrong, lost = wrong_and_lost({doc_id: row["embedding"] for doc_id, row in stored.items()}, sent)
     return wrong, lost if index.is_whole else max(lost, 1)
 
 
@@ -243,7 +243,7 @@ def _bare(server: EmbeddingServer, texts: TextSet, *, inputs: int, at_once: int)
         return Took(time.perf_counter() - start)
 
     def judge_it(documents: Sequence[Document]) -> tuple[int, int]:
-        return judge(dict(vectors), {each.id: each.text for each in documents})
+        return wrong_and_lost(dict(vectors), {each.id: each.text for each in documents})
 
     return [_measure(BARE, FIRST, _steps(texts)[0][1], server, bring_in, judge_it)]
 
@@ -258,7 +258,7 @@ def _peer(name: str, server: EmbeddingServer, texts: TextSet) -> tuple[str, list
         ):
 
             def judge_it(documents: Sequence[Document]) -> tuple[int, int]:
-                return judge(stored_by_peer(port), {each.id: each.text for each in documents})
+                return wrong_and_lost(stored_by_peer(port), {each.id: each.text for each in documents})
 
             measured = [_measure(name, *step, server, peer.bring_in, judge_it) for step in _steps(texts)]
             return f"{peer.versions}: {peer.way}", measured

@@ -107,7 +107,7 @@ def _answer(lines: "IO[str] | None", folder: Path) -> dict[str, Any]:
     raise RuntimeError(f"the peer ended: {log[-1] if log else 'it said nothing'}")
 
 
-def judge(stored: Mapping[str, "np.typing.ArrayLike"], wanted: Mapping[str, str]) -> tuple[int, int]:
+def wrong_and_lost(stored: Mapping[str, "np.typing.ArrayLike"], wanted: Mapping[str, str]) -> tuple[int, int]:
     """How many vectors are not those of their text, and how many documents have none.
 
     Args:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.benchmarks import claims, embedding, labels, rebuild_latency, scrubbing, strategies, strategy_sets, switch
 from tests.benchmarks.__main__ import run
-from tests.benchmarks.peers import judge
+from tests.benchmarks.peers import wrong_and_lost
 from tests.benchmarks.scrape import measure
 from tests.benchmarks.search import OURS, OURS_ASYNC, RAW, RAW_DEFAULTS
 from tests.benchmarks.sync import CLOUDS
@@ -110,9 +110,9 @@ def test_the_benchmark_of_a_switch_times_each_step(backend: str) -> None:
 def test_the_benchmark_of_embedding_sees_wrong_and_lost_vectors() -> None:
     wanted = {"1": "one", "2": "two", "3": "three"}
     right = {"1": vector_of("one"), "2": vector_of("two") * 2}
-    assert judge(right, wanted) == (0, 1)
-    assert judge(right | {"3": vector_of("two")}, wanted) == (1, 0)
-    assert judge(right | {"3": vector_of("three"), "4": vector_of("four")}, wanted) == (1, 0)
+    assert wrong_and_lost(right, wanted) == (0, 1)
+    assert wrong_and_lost(right | {"3": vector_of("two")}, wanted) == (1, 0)
+    assert wrong_and_lost(right | {"3": vector_of("three"), "4": vector_of("four")}, wanted) == (1, 0)
 
 
 @pytest.mark.slow
