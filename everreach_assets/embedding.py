@@ -208,8 +208,14 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
         metadata_changed = documents.refresh_metadata(connection, scope)
         total, pending = documents.count(connection, scope)
         record(connection, [rows_of(collection, "deleted", deleted)])
+    unchanged = total - pending
     counts = RunCounts(collection, remaining=pending)
-    embedded = _embed_pending(scope, in_force, pending, database, embedder, vector_db, counts) if pending else 0
+    embedded = 0
+    if pending:
+        embedded = _embed_pending(
+            scope, in_force, pending, database=database, embedder=embedder, vector_db=vector_db, counts=counts
+        )
+    pending = max(pending, embedded)  # some came since they were counted
     waiting = pending - embedded if counts.exhausted else 0  # how many of them hold nothing to embed, nobody knows yet
     if embedded + waiting < pending:
         with documents.comparison(database) as connection:
@@ -219,7 +225,7 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
     mended = vector_db.catch_up(collection)
     with database.transaction() as connection:
         not_embedded = pending - embedded - waiting
-        counts.record_end(connection, unchanged=total - pending, not_embedded=not_embedded, waiting=waiting)
+        counts.record_end(connection, unchanged=unchanged, not_embedded=not_embedded, waiting=waiting)
         record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
         rows = record_space_rows(connection, collection)
         waiting_to_heal = spaces.waiting(connection, collection)
@@ -228,7 +234,7 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
         space=str(in_force),
         vectors=sum(rows.values()),
         embedded=embedded,
-        unchanged=total - pending,
+        unchanged=unchanged,
         not_embedded=not_embedded,
         metadata_changed=metadata_changed,
         deleted=deleted,
@@ -245,6 +251,7 @@ def _embed_pending(
     scope: Scope,
     in_force: Space,
     pending: int,
+    *,
     database: Database,
     embedder: Embedder,
     vector_db: VectorDB,

@@ -25,7 +25,7 @@ from everreach_assets.domain.sample import write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms, shards, weeks
-from everreach_assets.reports import DIRECTIONS, LABELS, claim_line, claim_posts, labels_by_platform
+from everreach_assets.reports import LABELS, advice_line, claim_posts, labels_by_platform
 from everreach_assets.search import search_text
 from resources import outcomes as outcome_rows
 from resources import posts as post_rows
@@ -274,9 +274,7 @@ def _print_strategies(console: Console, database: Database) -> None:
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
             claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []
             for claim in claims[:CLAIMS_SHOWN]:
-                console.print(
-                    f"  {DIRECTIONS[claim.direction].lower()}: {claim_line(claim)}\n      {claim_posts(claim)}"
-                )
+                console.print(f"  {advice_line(claim)}\n      {claim_posts(claim)}")
             if not claims:
                 console.print("  nothing stands out yet")
     if not platforms_with_posts:

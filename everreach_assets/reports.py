@@ -36,6 +36,11 @@ def labels_by_platform(labels: Mapping[str, Mapping[str, int]]) -> pd.DataFrame:
     return counts.reindex(columns=list(LABELS)).fillna(0).astype(int).sort_index()
 
 
+def advice_line(claim: Claim) -> str:
+    """What to do about the trait of a claim, and why."""
+    return f"{DIRECTIONS[claim.direction].lower()}: {claim_line(claim)}"
+
+
 def claim_line(claim: Claim) -> str:
     """What the posts of a trait do against the others, and how sure that is."""
     low, high = (math.exp(bound) for bound in claim.interval)
@@ -134,9 +139,7 @@ def draft_report(score: DraftScore, strategy: Strategy) -> str:
         lines += ["", "Why:", *(f"- {each}" for each in score.reasons)]
     if used := [each for each in strategy.claims if each.claim_id in score.claims]:
         lines += ["", "Claims that it matches:"]
-        lines += [
-            f"- {DIRECTIONS[each.direction].lower()}: {claim_line(each)}\n  - {claim_posts(each)}" for each in used
-        ]
+        lines += [f"- {advice_line(each)}\n  - {claim_posts(each)}" for each in used]
     if score.similar_posts:
         lines += ["", "Posts like it:"]
         lines += [

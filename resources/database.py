@@ -99,7 +99,7 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 yield connection
-        except (psycopg_pool.PoolTimeout, psycopg.OperationalError) as error:
+        except (psycopg_pool.PoolTimeout, *BROKEN) as error:
             raise Unavailable(
                 f"the database at {describe(self.url)} does not answer ({str(error).strip()}); "
                 "check that it runs, then run the same command again"
@@ -111,6 +111,9 @@ class Database:
         with self.connection() as connection, connection.transaction():
             yield connection
 
+
+BROKEN = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+"""What psycopg raises when a statement or a connection came to an end before its time."""
 
 READ_TIMEOUT_SECONDS = 3
 """Of a statement, and of the connection: less than Prometheus waits for a scrape (10 s)."""

@@ -27,11 +27,15 @@ def ensure_chroma(home: Path, preferred_port: int) -> int:
     """
     running = chroma_process(home)
     if running:
-        if wait_until(lambda: answers_http(running[1], "/api/v2/heartbeat"), running[0], 10):
+        if wait_until(lambda: _answers(*running), running[0], 10):
             return running[1]
         end_processes([running[0]], grace_seconds=STOP_SECONDS)
-    preferred = [preferred_port] if is_port_free(preferred_port) else []
-    for port in (*preferred, free_port()):
+    set_aside(_log(home))
+    port = preferred_port if is_port_free(preferred_port) else free_port()
+    if _start(home, port):
+        return port
+    if not is_port_free(port):  # somebody was faster
+        port = free_port()
         if _start(home, port):
             return port
     raise Unavailable(not_started("Chroma", _log(home)))
@@ -56,22 +60,24 @@ def chroma_process(home: Path) -> tuple[psutil.Process, int] | None:
 
 
 def _start(home: Path, port: int) -> bool:
-    """Whether Chroma started on the port. Another's server may have taken it just now: its answer does not count."""
+    """Whether Chroma started on the port."""
     process = _launch(home, port)
     state = {"chroma": {"pid": process.pid, "started_at": process.create_time(), "port": port}}
     write_whole(home / "servers.json", json.dumps(state))
-    if wait_until(
-        lambda: listens(process, port) and answers_http(port, "/api/v2/heartbeat"), process, seconds=START_SECONDS
-    ):
+    if wait_until(lambda: _answers(process, port), process, START_SECONDS):
         return True
     end_processes([process], grace_seconds=STOP_SECONDS)
     return False
 
 
+def _answers(process: psutil.Process, port: int) -> bool:
+    """Whether this very process answers: another's Chroma may have taken the port since it was looked at."""
+    return listens(process, port) and answers_http(port, "/api/v2/heartbeat")
+
+
 def _launch(home: Path, port: int) -> psutil.Process:
     data, log = home / "chroma", _log(home)
     data.mkdir(mode=0o700, exist_ok=True)
-    set_aside(log)
     program = Path(sys.executable).parent / "chroma"
     # posix_spawn and no Popen: the server may outlive this process, so no object here stands for it.
     pid = os.posix_spawn(

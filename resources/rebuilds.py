@@ -33,18 +33,19 @@ nothing usable is none. Requests of before the last strategy are of the past."""
 
 LOCK_SECONDS = 15.0
 STATEMENT_SECONDS = 10.0
-"""That a decision waits for another one, and for each of its three statements: together less than the minute after
-which Dagster gives an evaluation up, while its code server would go on with it."""
+"""That a decision waits for another one, for each of its three statements, and holds the lock while Dagster is asked:
+together less than the minute after which Dagster gives an evaluation up, while its code server would go on with it."""
 
 
 def lock(connection: Connection) -> None:
     """Let one transaction at a time decide what to ask for: with two daemons, the second sees what the first asked.
 
-    None of its statements waits without end after that.
+    Nobody holds it without end: neither a slow statement nor who does something else meanwhile.
     """
-    _limit(connection, "lock_timeout", LOCK_SECONDS)
+    _limit(connection, "statement_timeout", LOCK_SECONDS)
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('strategy_rebuild_requests'))")
     _limit(connection, "statement_timeout", STATEMENT_SECONDS)
+    _limit(connection, "idle_in_transaction_session_timeout", STATEMENT_SECONDS)
 
 
 def _limit(connection: Connection, setting: str, seconds: float) -> None:

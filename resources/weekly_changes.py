@@ -9,16 +9,12 @@ from everreach_assets.domain.weekly_changes import BuiltStrategy, PlatformWeek
 from resources.database import Connection
 from resources.outcomes import platforms
 
-# By to_jsonb, a strategy of before the gate was there has no status: it was in force.
 STRATEGIES = """
-    SELECT platform::text AS platform, strategy_id, strategy, created_at,
-        coalesce(row_said ->> 'status', '') = 'held' AS is_held, coalesce(row_said ->> 'reason', '') AS reason
+    SELECT platform::text AS platform, strategy_id, strategy, created_at, status = 'held' AS is_held, reason
     FROM (
-        SELECT platform, strategy_id, strategy, created_at, to_jsonb(current) - 'strategy' AS row_said
-        FROM actp_feedback_strategy AS current
+        SELECT platform, strategy_id, strategy, created_at, status, reason FROM actp_feedback_strategy
         UNION ALL
-        SELECT platform, strategy_id, strategy, created_at, to_jsonb(archived) - 'strategy'
-        FROM actp_feedback_strategy_archive AS archived
+        SELECT platform, strategy_id, strategy, created_at, status, reason FROM actp_feedback_strategy_archive
     ) AS stored
 """
 

@@ -22,7 +22,7 @@ def planted_outcomes(count: int, *, effect: float = 2.0, seed: int = 7) -> list[
     return [_outcome(random, number, effect) for number in range(count)]
 
 
-def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
+def shuffled(outcomes: Sequence[LabelledOutcome], seed: int | Sequence[int]) -> list[LabelledOutcome]:
     """The same posts with one another's labels."""
     order = np.random.default_rng(seed).permutation(len(outcomes))
     return [
@@ -41,7 +41,11 @@ def shuffled(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOut
 def shuffled_within_accounts(outcomes: Sequence[LabelledOutcome], seed: int) -> list[LabelledOutcome]:
     """The same posts, each with what another of its account got."""
     accounts = sorted({each.account for each in outcomes})
-    return [mixed for name in accounts for mixed in shuffled([each for each in outcomes if each.account == name], seed)]
+    return [
+        mixed
+        for number, name in enumerate(accounts)  # of its own order each: equal ones would mix them in step
+        for mixed in shuffled([each for each in outcomes if each.account == name], [seed, number])
+    ]
 
 
 def _outcome(random: np.random.Generator, number: int, effect: float) -> LabelledOutcome:

@@ -11,6 +11,7 @@ from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
     from resources.database import Connection
+    from resources.settings import Settings
     from resources.strategies import StoredStrategy
     from resources.strategy_history import HistoryEntry
 
@@ -56,7 +57,8 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
 
     if held and moment:
         raise click.UsageError("--held and --as-of exclude each other: what is held was never in force")
-    with open_database(read_settings()) as database, database.connection() as connection:
+    settings = read_settings()
+    with open_database(settings) as database, database.connection() as connection:
         if held:
             stored = strategy_history.latest_held(connection, platform)
             if stored is None:
@@ -65,7 +67,7 @@ def show(platform: str, moment: dt.datetime | None, held: bool, as_json: bool) -
             stored = strategy_history.in_force_at(connection, platform, moment)
         else:
             stored = in_force(connection, platform)
-        cited = "" if as_json else _cited(stored, connection)
+        cited = "" if as_json else _cited(stored, connection, settings)
     if as_json:
         if stored.content is None:
             raise NotFound(f"strategy {stored.strategy_id} was built by an earlier version: see it without --json")
@@ -196,16 +198,17 @@ def _wording(stored: "StoredStrategy") -> str:
     return "\nIn other words, by a language model:\n" + "\n".join(f"- {each}" for each in sentences.values())
 
 
-def _cited(stored: "StoredStrategy", connection: "Connection") -> str:
+def _cited(stored: "StoredStrategy", connection: "Connection", settings: "Settings") -> str:
     """The posts that the claims rest on, each with its address, else with the beginning of its text."""
     from everreach_assets.domain.scrubbing import Scrubber
     from resources import posts, prospects
+    from resources.name_model import open_name_model
 
     claims = stored.content.claims if stored.content else []
     doc_ids = sorted({doc_id for each in claims for doc_id in (*each.exemplars, *each.counter_exemplars)})
     if not doc_ids:
         return ""
-    scrubber = Scrubber(prospects.names(connection))
+    scrubber = Scrubber(prospects.names(connection), name_model=open_name_model(settings))
     addresses, texts = posts.addresses(connection, doc_ids), posts.texts(connection, doc_ids)
 
     def shown(doc_id: str) -> str:

@@ -184,7 +184,7 @@ def _ours(server: EmbeddingServer, texts: TextSet) -> list[Figures]:
 
 @contextlib.contextmanager
 def _our_pipeline(server: EmbeddingServer) -> Iterator[tuple[BringIn, Judge]]:
-    """The pipeline on fresh servers, from a file of posts to vectors in the index; and the wrong_and_lost of its store."""
+    """The pipeline on fresh servers, from a file of posts to vectors in the index; and what is wrong in its store."""
     with fresh_servers() as embedded, tempfile.TemporaryDirectory(prefix="everreach-bench-") as folder:
         settings = embedded.model_copy(
             update={

@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.scheduler.instigation import InstigatorTick, TickData, TickStatus
+from dagster._core.scheduler.instigation import InstigatorTick, TickData, TickStatus  # Dagster exports them nowhere
 
 from everreach_assets.lost_runs import fail_lost_runs
 from resources import rebuilds
@@ -172,7 +172,7 @@ def test_a_decision_that_hangs_for_longer_than_dagster_waits_costs_no_strategy_a
     record(database, "x", range(10))
     with database.transaction() as connection:
         rebuilds.lock(connection)
-        connection.execute("SET LOCAL statement_timeout = 0")
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         dagster.daemon(patience_seconds=3)
         until(lambda: has_failed(instance), seconds=300, says=dagster.log)
         assert instance.get_run_records(REBUILDS) == []

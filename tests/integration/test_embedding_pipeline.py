@@ -1,6 +1,7 @@
 """Bringing collections up to their documents, on a real Postgres, on both backends where that matters."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -15,6 +16,7 @@ from everreach_assets.domain.errors import Unavailable
 from everreach_assets.domain.spaces import Space
 from everreach_assets.domain.vectors import WIDTH, Document
 from everreach_assets.embedding import EmbeddingReport, embed_collection
+from resources import documents
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.embedder import Embedder
@@ -150,6 +152,32 @@ def test_the_first_run_embeds_all_and_the_second_embeds_nothing_and_says_so(memo
     assert memory.provider.calls == calls
     assert (memory.stored(), memory.revisions()) == (before, revisions)
     assert memory.is_whole()
+
+
+@pytest.mark.parametrize("collection", [CONTENT.name, OUTCOMES.name])
+def test_what_arrives_after_it_was_counted_is_embedded_too(
+    in_postgres: Memory, monkeypatch: pytest.MonkeyPatch, collection: str
+) -> None:
+    if collection == OUTCOMES.name:
+        in_postgres.embed()
+        classify_new_outcomes(in_postgres.database)
+    count = documents.count
+
+    def count_and_go_on(*arguments: Any) -> tuple[int, int]:
+        counted = count(*arguments)
+        add_posts(in_postgres, 3, first=POSTS)
+        if collection == OUTCOMES.name:
+            with monkeypatch.context() as as_before:
+                as_before.setattr(documents, "count", count)
+                in_postgres.embed()
+            classify_new_outcomes(in_postgres.database)
+        return counted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(documents, "count", count_and_go_on)
+        report = in_postgres.embed(collection)
+    assert (report.embedded, report.unchanged, report.not_embedded) == (POSTS + 3, 0, 0)
+    assert len(in_postgres.stored(collection)) == POSTS + 3
 
 
 def test_only_a_changed_text_is_embedded_again(memory: Memory) -> None:

@@ -71,8 +71,10 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
 def firing(alertmanager: Alertmanager, *given: dict[str, str]) -> Iterator[None]:
     """These alerts fire until the block ends."""
     alertmanager.fire(*given)
-    yield
-    alertmanager.resolve(*given)
+    try:
+        yield
+    finally:
+        alertmanager.resolve(*given)
 
 
 def silent(alertmanager: Alertmanager) -> list[tuple[str, str]]:

@@ -4,12 +4,13 @@
 import asyncio
 import datetime as dt
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pytest
-from dagster._grpc.client import DEFAULT_SENSOR_GRPC_TIMEOUT
+from dagster._grpc.client import DEFAULT_SENSOR_GRPC_TIMEOUT  # Dagster exports it nowhere
 
 from everreach_assets.build import build_definitions
 from everreach_assets.checks import every_strategy_is_fresh
@@ -300,7 +301,7 @@ def test_an_evaluation_that_has_to_wait_gives_up_before_dagster_does(
     with Database(at.database.url) as other, other.transaction() as connection, monkeypatch.context() as patched:
         rebuilds.lock(connection)
         patched.setattr(rebuilds, "LOCK_SECONDS", 0.2)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="statement timeout"):
             at.tick()
     assert at.tick() == ["x"]
 
@@ -322,8 +323,25 @@ def test_a_count_that_takes_too_long_is_given_up_before_dagster_does(
     assert at.tick() == ["x"]
 
 
+def test_a_decision_that_waits_for_dagster_leaves_the_lock_to_others(
+    at: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.record(range(10))
+
+    def hang(*_: object) -> bool:
+        time.sleep(1)
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rebuilds, "STATEMENT_SECONDS", 0.2)
+        patched.setattr("sensors.strategy_rebuild_sensor.is_under_way", hang)
+        with pytest.raises(Unavailable, match="idle-in-transaction timeout"):
+            at.tick()
+    assert at.tick() == ["x"]
+
+
 def test_a_decision_ends_within_the_minute_that_dagster_waits_for_an_evaluation() -> None:
-    assert rebuilds.LOCK_SECONDS + 3 * rebuilds.STATEMENT_SECONDS < DEFAULT_SENSOR_GRPC_TIMEOUT
+    assert rebuilds.LOCK_SECONDS + 4 * rebuilds.STATEMENT_SECONDS < DEFAULT_SENSOR_GRPC_TIMEOUT
 
 
 # --- quiet platforms --------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from everreach_assets.domain.errors import Unavailable
 from everreach_assets.supervisor import clean_data
 from resources.addresses import Addresses, child_environment, prepare_dagster_home
 from resources.embedded_chroma import chroma_process, ensure_chroma, stop_chroma
-from resources.ports import answers_http
+from resources.ports import answers_http, is_port_free
 from resources.processes import end_processes, is_alive, listens
 from resources.servers import embedded_processes, running_servers, stop_unused_servers
 from resources.settings import Settings
@@ -132,7 +132,14 @@ def test_two_starters_at_once_share_one_start(settings: Settings) -> None:
 def test_a_chroma_of_others_that_took_the_port_meanwhile_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("resources.embedded_chroma.is_port_free", lambda _: True)  # as it was a moment ago
+    looks: list[int] = []
+
+    def look(port: int) -> bool:
+        looks.append(port)
+        return len(looks) == 1 or is_port_free(port)  # a moment ago it was free
+
+    monkeypatch.setattr("resources.embedded_chroma.is_port_free", look)
+    (tmp_path / "chroma.log").write_text("of the last run")
     with running_chroma(tmp_path) as taken:
         try:
             port = ensure_chroma(tmp_path, taken)
@@ -141,6 +148,7 @@ def test_a_chroma_of_others_that_took_the_port_meanwhile_is_not_taken_for_ours(
             assert ours is not None
             assert ours[1] == port
             assert listens(ours[0], port)
+            assert (tmp_path / "chroma.log.1").read_text() == "of the last run"
         finally:
             stop_chroma(tmp_path)
         assert answers_http(taken, "/api/v2/heartbeat")  # the others keep theirs

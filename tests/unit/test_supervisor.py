@@ -17,6 +17,13 @@ def test_of_servers_of_ones_own_the_address_is_said_and_no_password() -> None:
     assert "hunter2" not in str(said)
 
 
+def test_of_a_chroma_of_ones_own_the_address_is_said_and_no_password() -> None:
+    settings = Settings(_env_file=None, vector_backend="chroma", chroma_host="http://me:hunter2@10.1.2.3")
+    said = places_of(settings, Addresses("postgresql:///x", "postgresql:///x", settings.chroma_host, 8001), [])
+    assert "  index       Chroma at 10.1.2.3:8001" in said.splitlines()
+    assert "hunter2" not in said
+
+
 @pytest.mark.parametrize(
     ("host", "shown"),
     [("0.0.0.0", "localhost"), ("127.0.0.1", "localhost"), ("10.0.0.7", "10.0.0.7"), ("fd00::7", "[fd00::7]")],  # noqa: S104

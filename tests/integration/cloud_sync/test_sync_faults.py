@@ -1,7 +1,6 @@
 """Clouds that fail, refuse, stay silent or hold something newer."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 
@@ -27,6 +26,7 @@ from tests.cloud_syncs import (
     vectors,
 )
 from tests.clouds import Proxy, Troubled, cloud_store, differences, failing
+from tests.servers import reserved_port
 
 
 def test_with_a_third_of_the_calls_failing_it_arrives_whole(
@@ -46,21 +46,15 @@ def test_with_a_third_of_the_calls_failing_it_arrives_whole(
 
 
 def test_a_cloud_that_is_down_costs_an_error_and_no_attempt(
-    vector_db: VectorDB, database: Database, kind: str, cloud_url: str, free: int
+    vector_db: VectorDB, database: Database, kind: str, cloud_url: str
 ) -> None:
     vector_db.upsert_many(CONTENT, documents(2))
-    down = cloud_store(kind, f"postgresql://postgres@127.0.0.1:{free}/x", ("127.0.0.1", free), seconds=2)
+    nobody = reserved_port()
+    down = cloud_store(kind, f"postgresql://postgres@127.0.0.1:{nobody}/x", ("127.0.0.1", nobody), seconds=2)
     with pytest.raises(Unavailable, match="run the same command again"):
         sync(database, down)
     assert pending(database) == 2
     assert ledger(database, "SELECT max(attempts) FROM vector_deliveries") == [(0,)]
-
-
-@pytest.fixture
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_row_that_the_cloud_refuses_holds_up_nobody_and_becomes_a_dead_letter(
