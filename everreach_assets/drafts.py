@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from everreach_assets.domain.collections import CONTENT, OUTCOMES
-from everreach_assets.domain.drafts import Draft, DraftScore, matching, score, topic_reason
+from everreach_assets.domain.drafts import NO_VECTOR, Draft, DraftScore, matching, score, topic_reason
 from everreach_assets.domain.errors import InvalidInput, NotFound
 from everreach_assets.domain.posts import check_platform, tag_fault
 from everreach_assets.domain.standing_model import LARGEST_TRAINING, StandingModel, fit
@@ -104,24 +104,25 @@ class DraftScorer:
                 f"strategy {strategy.strategy_id} of {platform} was built by an earlier version, which cannot score: "
                 "the next rebuild makes one that can"
             )
-        topics = strategy.content.topics
-        topic = self._topic(draft.text, topics) if topics else None
+        topic, said = self._topic(draft.text, strategy.content.topics)
         claims = matching(draft, platform, strategy.content.claims, topic)
-        further = [topic_reason(topic)] if topics else []
-        return ScoredDraft(strategy, score(draft, self._model(strategy), claims, further))
+        return ScoredDraft(strategy, score(draft, self._model(strategy), claims, said))
 
-    def _topic(self, text: str, topics: Sequence[Topic]) -> Topic | None:
-        """The draft's topic; None where its text cannot be embedded now, or no post of the topics has a vector."""
+    def _topic(self, text: str, topics: Sequence[Topic]) -> tuple[Topic | None, list[str]]:
+        """The draft's topic, where it has one, and what is said of it."""
+        if not topics:
+            return None, []
         space = self._vector_db.space(OUTCOMES.name)
         try:
             vector = embedded_query(OUTCOMES.name, text, space, self._embedder)
         except InvalidInput:  # nothing is left of it to embed
-            return None
+            vector = None
         if vector is None:
-            return None
+            return None, [NO_VECTOR]
         posts = self._vector_db.get_many(OUTCOMES.name, [each for topic in topics for each in topic.central_posts])
         in_space = {doc_id: row["embedding"] for doc_id, row in posts.items() if row["space_id"] == space.space_id}
-        return nearest_topic(vector, topics, in_space)
+        topic = nearest_topic(vector, topics, in_space)
+        return topic, [topic_reason(topic)]
 
     def _model(self, strategy: StoredStrategy) -> StandingModel:
         with self._lock:  # the second caller waits for the fit of the first, and does not fit again

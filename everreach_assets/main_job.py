@@ -267,11 +267,13 @@ def _print_strategies(console: Console, database: Database) -> None:
         platforms_with_posts = outcome_rows.platforms(connection)
         for platform in platforms_with_posts:
             stored = strategy_rows.strategy_in_force(connection, platform)
+            held = strategy_history.latest_held(connection, platform)
             if stored is None:
-                held = strategy_history.latest_held(connection, platform)
                 console.print(f"{platform}: {f'held, {held.reason}' if held else 'none yet, no outcome could be used'}")
                 continue
             console.print(f"{platform}: strategy {stored.strategy_id}, from {stored.outcomes:,} outcomes")
+            if held and held.strategy_id > stored.strategy_id:
+                console.print(f"  a later one, {held.strategy_id}, is held: {held.reason}")
             claims = [each for each in stored.content.claims if not each.explained_by] if stored.content else []
             for claim in claims[:CLAIMS_SHOWN]:
                 console.print(f"  {advice_line(claim)}\n      {claim_posts(claim)}")

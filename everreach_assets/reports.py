@@ -136,7 +136,11 @@ def draft_report(score: DraftScore, strategy: Strategy) -> str:
         f"A hit or viral: {score.success_probability:.0%}",
     ]
     if score.reasons:
-        lines += ["", "Why:", *(f"- {each}" for each in score.reasons)]
+        lines += [
+            "",
+            "What is known of it (the expected value is that of a model of all posts):",
+            *(f"- {each}" for each in score.reasons),
+        ]
     if used := [each for each in strategy.claims if each.claim_id in score.claims]:
         lines += ["", "Claims that it matches:"]
         lines += [f"- {advice_line(each)}\n  - {claim_posts(each)}" for each in used]

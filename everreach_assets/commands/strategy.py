@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 CITED_CHARACTERS = 100
-"""Of a post that has no address: enough to know it again."""
+"""Of a cited post's text: enough to know it again."""
 
 
 class Moment(click.ParamType[dt.datetime]):
@@ -109,11 +109,15 @@ def diff(platform: str, old: int | None, new: int | None) -> None:
     from resources import strategy_history
 
     with open_database(read_settings()) as database, database.connection() as connection:
-        later = strategy_history.strategy_numbered(connection, platform, new) if new else in_force(connection, platform)
+        later = (
+            in_force(connection, platform)
+            if new is None
+            else strategy_history.strategy_numbered(connection, platform, new)
+        )
         earlier = (
-            strategy_history.strategy_numbered(connection, platform, old)
-            if old
-            else strategy_history.before(connection, later)
+            strategy_history.before(connection, later)
+            if old is None
+            else strategy_history.strategy_numbered(connection, platform, old)
         )
     if earlier is None:
         raise NotFound(f"strategy {later.strategy_id} is the first of {platform}: there is none to compare it with")
@@ -142,9 +146,9 @@ def rollback(platform: str, target: int | None, yes: bool, by: str | None) -> No
         with database.connection() as connection:
             current = in_force(connection, platform)
             earlier = (
-                strategy_history.strategy_numbered(connection, platform, target)
-                if target
-                else strategy_history.before(connection, current)
+                strategy_history.before(connection, current)
+                if target is None
+                else strategy_history.strategy_numbered(connection, platform, target)
             )
         if earlier is None:
             raise NotFound(f"strategy {current.strategy_id} is the first of {platform}: there is none to go back to")
@@ -199,7 +203,7 @@ def _wording(stored: "StoredStrategy") -> str:
 
 
 def _cited(stored: "StoredStrategy", connection: "Connection", settings: "Settings") -> str:
-    """The posts that the claims rest on, each with its address, else with the beginning of its text."""
+    """The posts that the claims rest on, each with its address, where one is known, and the beginning of its text."""
     from everreach_assets.domain.scrubbing import Scrubber
     from resources import posts, prospects
     from resources.name_model import open_name_model
@@ -211,13 +215,15 @@ def _cited(stored: "StoredStrategy", connection: "Connection", settings: "Settin
     scrubber = Scrubber(prospects.names(connection), name_model=open_name_model(settings))
     addresses, texts = posts.addresses(connection, doc_ids), posts.texts(connection, doc_ids)
 
-    def shown(doc_id: str) -> str:
-        text = addresses.get(doc_id) or texts.get(doc_id, "")
+    def scrubbed(text: str) -> str:
         try:
-            line = printable_line(scrubber.scrub(text).text)
+            return printable_line(scrubber.scrub(text).text)
         except Refused:
             return "(left out: the scrubber refuses it)"
-        return (line if doc_id in addresses else line[:CITED_CHARACTERS]) or "no text"
+
+    def shown(doc_id: str) -> str:
+        parts = scrubbed(addresses.get(doc_id, "")), scrubbed(texts.get(doc_id, ""))[:CITED_CHARACTERS]
+        return "  ".join(filter(None, parts)) or "no text"
 
     return "\n\nThe posts that are cited:\n" + "\n".join(f"- {doc_id}  {shown(doc_id)}" for doc_id in doc_ids)
 

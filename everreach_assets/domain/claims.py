@@ -20,6 +20,8 @@ from everreach_assets.domain.traits import Trait, claim_id, traits_of
 MINIMUM_EFFECTIVE = 8.0
 """Effective posts on each side of a comparison: with fewer, one lucky post is the effect, and of shuffled strategies
 more have a rule than the 5 % that are promised (docs/strategies.md)."""
+LEAST_DAYS = 5
+"""On which the posts of a rule were published: sixteen posts on one day about one event are one observation."""
 MOST_HASHTAGS = 60
 """The most frequent ones are compared: each further comparison costs all others some of their power."""
 EXPLAINED_SHARE = 0.5
@@ -86,7 +88,8 @@ def find(posts: Posts, compared: Sequence[Comparison], clusters: Sequence[Cluste
     """The rules, then the hypotheses, then what is worth exploring, each by the size of its effect.
 
     A rule has passed Holm's correction (1979) for all that was compared; a hypothesis only the plain 95 %. Where the
-    search near a topic's centre says the opposite of its effect, the topic is no rule.
+    search near a topic's centre says the opposite of its effect, the topic is no rule, and neither is what was seen on
+    few days only: one event gives many posts.
     """
     lifts = {Trait("topic", cluster.topic.topic_id): cluster.topic.lift for cluster in clusters}
     enough = [each for each in compared if each.n_effective >= MINIMUM_EFFECTIVE]
@@ -101,13 +104,23 @@ def find(posts: Posts, compared: Sequence[Comparison], clusters: Sequence[Cluste
         explained_by = _explained_by(each, found, posts)
         lift = lifts.get(each.trait)
         is_doubted = lift is not None and (lift > 1) != (each.effect > 0)
-        if is_passing and explained_by is None and not is_doubted:
+        if is_passing and explained_by is None and not is_doubted and not _is_of_few_days(each, posts):
             found.append(Finding(each, "rule", each.interval(1 - level)))
         elif is_passing or explained_by is None:
             found.append(Finding(each, "hypothesis", each.interval(), explained_by))
     order = ("rule", "hypothesis")
     found.sort(key=lambda each: (order.index(each.evidence), -abs(each.comparison.effect), each.comparison.trait))
     return found + _explored(posts, [each for each in compared if each.n_effective < MINIMUM_EFFECTIVE])
+
+
+def _is_of_few_days(each: Comparison, posts: Posts) -> bool:
+    """Whether the posts with the trait, or those without, are of fewer days than a rule needs; not if none is dated."""
+    for members in (each.members, ~each.members):
+        times = (posts.outcomes[int(place)].published_at for place in np.flatnonzero(members))
+        days = {at.date() for at in times if at is not None}
+        if 0 < len(days) < LEAST_DAYS:
+            return True
+    return False
 
 
 def _explained_by(each: Comparison, stronger: Sequence[Finding], posts: Posts) -> Trait | None:
@@ -157,6 +170,10 @@ def claim_of(finding: Finding, platform: str, posts: Posts, rows: Vectors, clust
     topic = next((cluster for cluster in clusters if Trait("topic", cluster.topic.topic_id) == each.trait), None)
     values = posts.values_for(each.trait)
     low, high = finding.interval
+    examples = min(EXEMPLARS, each.ours.n // 2)
+    best = _examples(each.members, values, posts, rows, topic.near_successes if topic else [], examples)
+    rest = each.members & ~np.isin(posts.groups, posts.groups[best])  # no post is an example of both
+    worst = _examples(rest, -values, posts, rows, topic.near_flops if topic else [], examples)
     return Claim(
         claim_id=claim_id(platform, each.trait),
         kind=each.trait.kind,
@@ -167,24 +184,26 @@ def claim_of(finding: Finding, platform: str, posts: Posts, rows: Vectors, clust
         interval=(round(low, 6), round(high, 6)),
         n=each.ours.n,
         n_effective=round(each.ours.n_effective, 2),
-        exemplars=_examples(each.members, values, posts, rows, topic.near_successes if topic else []),
-        counter_exemplars=_examples(each.members, -values, posts, rows, topic.near_flops if topic else []),
+        exemplars=[posts.outcomes[place].doc_id for place in best],
+        counter_exemplars=[posts.outcomes[place].doc_id for place in worst],
         explained_by=claim_id(platform, finding.explained_by) if finding.explained_by else "",
     )
 
 
-def _examples(members: Members, values: Numbers, posts: Posts, rows: Vectors, found: Sequence[int]) -> list[str]:
-    """Three posts with high values that differ from each other: of those found near a topic's centre, then of all.
+def _examples(
+    members: Members, values: Numbers, posts: Posts, rows: Vectors, found: Sequence[int], count: int
+) -> list[int]:
+    """Posts with high values that differ from each other: of those found near a topic's centre, then of all members.
 
     Maximal marginal relevance (Carbonell & Goldstein 1998), near-duplicates once.
     """
     places = np.flatnonzero(members)
     best = places[np.argsort(-values[places], kind="stable")][:CANDIDATES]
     chosen: list[int] = []
-    for candidates in (list(found), best.tolist()):
+    for candidates in ([place for place in found if members[place]], best.tolist()):
         low, high = values[candidates].min(initial=np.inf), values[candidates].max(initial=-np.inf)
         relevance = (values - low) / (high - low) if high > low else np.zeros(len(values))
-        while len(chosen) < EXEMPLARS:
+        while len(chosen) < count:
             shown = {posts.groups[place] for place in chosen}
             left = [place for place in candidates if posts.groups[place] not in shown]
             if not left:
@@ -192,4 +211,4 @@ def _examples(members: Members, values: Numbers, posts: Posts, rows: Vectors, fo
             likeness = (rows[left] @ rows[chosen].T).max(axis=1, initial=0.0)
             scores = RELEVANCE * relevance[left] - (1 - RELEVANCE) * likeness
             chosen.append(left[int(np.argmax(np.round(scores, 6)))])
-    return [posts.outcomes[place].doc_id for place in chosen]
+    return chosen

@@ -19,6 +19,9 @@ RECENT_POSTS = 20
 """What an account is said to have got lately."""
 SIMILAR_POSTS = 3
 """As many as somebody opens before publishing."""
+LEAST_SIMILARITY = 0.2
+"""What is spelled less alike has only common pieces of words in common."""
+NO_VECTOR = "its topic is not known: its text has no vector now"
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ def matching(draft: Draft, platform: str, claims: Sequence[Claim], topic: Topic 
 
 
 def topic_reason(topic: Topic | None) -> str:
-    """What is said of the draft's topic, where the strategy has any."""
+    """What is said of the draft's topic, where the strategy has any and the draft has a vector."""
     if topic is None:
-        return "its topic is not known: its text has no vector now"
+        return "none of the topics is near"
     return f"of the topics, {', '.join(topic.terms) or 'one without typical terms'} is nearest ({topic.posts} posts)"
 
 
@@ -113,6 +116,7 @@ def score(
             doc_id=each.doc_id, similarity=round(cosine, 3), multiple=round(_multiple(each.score, each.spread), 2)
         )
         for each, cosine in model.similar(draft, SIMILAR_POSTS)
+        if cosine >= LEAST_SIMILARITY
     ]
     return DraftScore(
         expected_score=round(expected, 3),

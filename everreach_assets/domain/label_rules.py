@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.metrics import METRICS
+from everreach_assets.domain.metrics import METRICS, is_count
 from everreach_assets.domain.posts import check_platform
 
 Checkpoint = Literal["1h", "6h", "24h", "72h", "7d", "30d"]
@@ -81,8 +81,12 @@ class PlatformRules(BaseModel):
         return self.viral_floor_of_interactions if metric == INTERACTIONS else self.viral_floor
 
     def known(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """The counts without those that are switched off."""
-        return {name: count for name, count in metrics.items() if count or name not in self.zero_means_disabled}
+        """The counts without those that are switched off, and without what is none: rows may come past the intake."""
+        return {
+            name: count
+            for name, count in metrics.items()
+            if is_count(count) and (count or name not in self.zero_means_disabled)
+        }
 
     def primary(self, metrics: Mapping[str, float]) -> tuple[str, float, tuple[str, ...]] | None:
         """What a post is judged by, how much of it there is, and the metrics it comes from; None: nothing usable.

@@ -50,11 +50,12 @@ class _Strict(BaseModel):
 
 
 class ColumnRule(_Strict):
-    """Where a field comes from: one column or several, a part of it, and how its time is written."""
+    """Where a field comes from: one column or several, a part of it, what is written around it, and how its time is."""
 
     columns: list[str]
     join: str = "\n\n"
     pattern: re.Pattern[str] | None = None
+    template: str | None = None
     time_format: str | None = None
 
     @model_validator(mode="before")
@@ -83,6 +84,13 @@ class ColumnRule(_Strict):
         if pattern is not None and pattern.groups != 1:
             raise ValueError(f"a pattern has exactly one (group), this one has {pattern.groups}")
         return pattern
+
+    @field_validator("template")
+    @classmethod
+    def _need_one_place(cls, template: str | None) -> str | None:
+        if template is not None and template.count("{}") != 1:
+            raise ValueError("a template has exactly one {}, where the value goes")
+        return template
 
 
 def _listed(key: object, value: object) -> object:

@@ -221,7 +221,7 @@ def _listed_columns(header: Collection[str]) -> str:
 
 
 def _column_reader(field: str, rule: ColumnRule) -> TextReader:
-    """The text of the rule's column or columns, or the part of it that its pattern finds."""
+    """The text of the rule's column or columns, or the part of it that its pattern finds, in its template."""
 
     def read_one(row: Mapping[str, object]) -> str:
         return _text(field, row.get(rule.columns[0]))
@@ -229,15 +229,26 @@ def _column_reader(field: str, rule: ColumnRule) -> TextReader:
     def read_several(row: Mapping[str, object]) -> str:
         return rule.join.join(filter(None, (_text(field, row.get(column)) for column in rule.columns)))
 
-    read = read_one if len(rule.columns) == 1 else read_several
-    if (pattern := rule.pattern) is None:
-        return read
+    read: TextReader = read_one if len(rule.columns) == 1 else read_several
+    if rule.pattern is not None:
+        read = _part_reader(read, rule.pattern)
+    return read if rule.template is None else _template_reader(read, rule.template)
 
+
+def _part_reader(read: TextReader, pattern: re.Pattern[str]) -> TextReader:
     def read_part(row: Mapping[str, object]) -> str:
         found = pattern.search(read(row))
         return (found[1] or "") if found else ""
 
     return read_part
+
+
+def _template_reader(read: TextReader, template: str) -> TextReader:
+    def read_filled(row: Mapping[str, object]) -> str:
+        text = read(row)
+        return template.replace("{}", text) if text else ""
+
+    return read_filled
 
 
 def _tag_reader(field: str, read: TextReader) -> TextReader:

@@ -52,6 +52,11 @@ _NAME = re.compile(r"[a-z_]{1,40}")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # no separators, no NaN, ASCII digits only
 
 
+def is_count(value: object) -> bool:
+    """Whether it is a number that a count can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT
+
+
 def canonical_name(name: str) -> str | None:
     """The stored name of a metric, or None when there is no such metric."""
     return name if name in METRICS else ALIASES.get(name)

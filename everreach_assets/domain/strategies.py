@@ -17,7 +17,7 @@ from everreach_assets.domain.strategy_changes import changes_between
 from everreach_assets.domain.strategy_model import Inputs, Strategy
 from everreach_assets.domain.topics import Search, Vectors
 
-BUILDER_VERSION = "2"
+BUILDER_VERSION = "3"
 
 MOST_OUTCOMES = 20_000
 """The latest: older posts say little of today, and all pairs that might be near-duplicates grow with the square."""

@@ -124,6 +124,16 @@ def test_what_was_known_at_a_time_of_another_time_can_be_asked(two_accounts: Lab
     assert two_accounts.history("ann-050", first.labelled_at)[0].superseded_at is None  # nobody knew yet
 
 
+@pytest.mark.parametrize("written", ["-5", '"many"', "null", "true", "1e400", "[7]"])
+def test_what_is_no_count_is_no_label_though_it_came_past_the_intake(two_accounts: Labels, written: str) -> None:
+    before = two_accounts.verdicts()
+    two_accounts.observe(50, 1_000)
+    two_accounts.run(f"UPDATE outcome_snapshots SET metrics = '{{\"views\": {written}}}' WHERE post_id = 'ann-050'")
+    two_accounts.classify()
+    assert two_accounts.history("ann-050")[-1].label == "insufficient_data"
+    assert [each for each in two_accounts.verdicts() if each[0] != "ann-050"] == before
+
+
 def test_only_the_account_with_something_new_is_judged_and_the_report_says_so(two_accounts: Labels) -> None:
     two_accounts.observe(45, 1_001)
     report = two_accounts.classify()

@@ -54,7 +54,7 @@ def test_each_post_that_is_cited_can_be_opened_or_read(database: Database, datab
             " ('x', '2', E'We write to\\njo@example.org\\x1b[2J', '', '')"
         )
     shown = everreach(database_url, "strategy", "show", "x").output
-    assert "- x:1  https://example.org/x/1\n" in shown
+    assert "- x:1  https://example.org/x/1  Any text\n" in shown
     assert "- x:2  We write to [EMAIL] [2J\n" in shown
 
 
@@ -78,9 +78,8 @@ def test_the_difference_of_two_strategies_is_told(database_url: str, ids: list[i
     assert "gone" in told
     assert everreach(database_url, "strategy", "diff", "x", str(ids[0]), str(ids[1])).output == told
     assert "no changes" in everreach(database_url, "strategy", "diff", "x", str(ids[1]), str(ids[1])).output
-    assert "there is none to compare it with" in refusal(
-        everreach(database_url, "strategy", "diff", "x", "0", str(ids[0]))
-    )
+    assert everreach(database_url, "strategy", "rollback", "x", "--to", str(ids[0]), "--yes").exit_code == 0
+    assert "there is none to compare it with" in refusal(everreach(database_url, "strategy", "diff", "x"))
 
 
 def test_a_rollback_asks_first(database_url: str, ids: list[int]) -> None:
@@ -107,7 +106,10 @@ REFUSALS = {
     ("show", "tiktok", "--held"): "no strategy of 'tiktok' was held",
     ("diff", "x", "1", "99"): "x has no strategy 99",
     ("rollback", "tiktok", "--yes"): "no strategy is in force on 'tiktok'",
+    ("diff", "x", "0", "1"): "x has no strategy 0",
+    ("diff", "x", "1", "0"): "x has no strategy 0",
     ("rollback", "x", "--to", "99", "--yes"): "x has no strategy 99",
+    ("rollback", "x", "--to", "0", "--yes"): "x has no strategy 0",
     ("rollback", "x", "--to", "3", "--yes"): "was held and never in force",
     ("score", "tiktok", "A draft", "--account", "ann"): "no strategy is in force on 'tiktok'",
     ("score", "Tik Tok", "A draft", "--account", "ann"): "platform is no such name",

@@ -305,6 +305,7 @@ def test_a_draft_is_told_what_is_known_of_its_topic(loop: Loop) -> None:
     for_soup, why = told("Soup, and more about soup")
     assert for_soup == {"less"}
     assert "soup" in why
+    assert told("Quarterly figures")[1] == "none of the topics is near"
     assert told("") == (set(), "its topic is not known: its text has no vector now")
 
 

@@ -1,5 +1,7 @@
 """Claims: what is planted is found, what is not is not, overlaps are seen, and the posts to open are the right ones."""
 
+import dataclasses
+import datetime as dt
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,8 +15,8 @@ from everreach_assets.domain.strategies import build_strategy
 from everreach_assets.domain.strategy_model import Topic
 from everreach_assets.domain.topics import Cluster
 from everreach_assets.domain.traits import Trait
-from tests.labelled_sample import INPUTS, labelled_sample, nothing_near, posts_with
-from tests.planted import shuffled_within_accounts
+from tests.labelled_sample import INPUTS, labelled_sample, nothing_near, posts_with, search_in, vectors_of
+from tests.planted import START, shuffled_within_accounts
 
 ONE, OTHER, THIRD = Trait("hook", "one"), Trait("slot", "other"), Trait("hashtag", "#third")
 
@@ -94,6 +96,17 @@ def test_fewer_than_eight_effective_posts_on_a_side_are_no_rule_however_large_th
     assert {each.evidence for each in findings.values()} <= {"explore"}
 
 
+@pytest.mark.parametrize(("days", "evidence"), [(1, "hypothesis"), (4, "hypothesis"), (5, "rule"), (20, "rule")])
+def test_posts_of_few_days_are_no_rule(days: int, evidence: str) -> None:
+    posts = posts_with(noise(4) + 2.0 * first(20))
+    dated = [
+        dataclasses.replace(each, published_at=START + dt.timedelta(days=place % (days if place < 20 else 100)))
+        for place, each in enumerate(posts.outcomes)
+    ]
+    findings = found(dataclasses.replace(posts, outcomes=dated), {ONE: first(20)})
+    assert findings[ONE].evidence == evidence
+
+
 def test_seven_reposts_and_a_post_are_two_posts_and_no_rule() -> None:
     groups = np.concatenate([np.zeros(7, dtype=np.intp), np.arange(1, 194)])
     findings = found(posts_with(noise(4) + 9.0 * first(8), groups), {ONE: first(8)})
@@ -147,6 +160,25 @@ def test_the_posts_to_open_are_the_best_and_the_worst_that_differ() -> None:
     assert claim.exemplars == ["x:000", "x:003", "x:004"]
     assert claim.counter_exemplars[0] == "x:007"
     assert not set(claim.exemplars) & set(claim.counter_exemplars)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_of_few_posts_none_is_an_example_of_both(count: int) -> None:
+    posts = posts_with(noise(11) + 2.0 * first(count))
+    (finding,) = find(posts, compare_all(posts, {ONE: first(count)}), [])
+    claim = claim_of(finding, "x", posts, np.zeros((200, 1), dtype=np.float32), [])
+    assert len(claim.exemplars) == len(claim.counter_exemplars) == count // 2
+    assert not set(claim.exemplars) & set(claim.counter_exemplars)
+
+
+@pytest.mark.parametrize("platform", PATTERNS)
+def test_no_post_of_the_sample_is_cited_for_and_against_the_same_claim(platform: str) -> None:
+    outcomes = labelled_sample(SEED, platform)
+    claims = build_strategy(
+        platform, outcomes, vectors_of(outcomes), search_in(outcomes, vectors_of(outcomes)), inputs=INPUTS
+    ).claims
+    assert any(each.kind == "topic" for each in claims)
+    assert [each.trait for each in claims if set(each.exemplars) & set(each.counter_exemplars)] == []
 
 
 def test_a_near_duplicate_is_no_second_example() -> None:

@@ -56,5 +56,11 @@ def test_a_type_that_the_account_never_published_is_named(model: StandingModel) 
     assert "the account has no post of this type yet" in score(Draft("Why rice?", "anna", "reel"), model).reasons
 
 
+def test_posts_that_are_hardly_alike_are_not_shown(model: StandingModel) -> None:
+    told = score(Draft("Zzyzx qvfk 1234", "anna"), model)
+    assert told.similar_posts == []
+    assert not any("most like it" in each for each in told.reasons)
+
+
 def test_a_draft_without_a_text_is_like_no_post(model: StandingModel) -> None:
     assert score(Draft("", "anna"), model).similar_posts == []

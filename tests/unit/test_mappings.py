@@ -77,6 +77,8 @@ def test_the_reference_in_the_docs_is_a_mapping_and_lists_every_metric() -> None
         ("time_zone: ../etc/passwd", ["time_zone"]),
         ("columns: {post_id: {column: a, pattern: 'x'}}", ["columns.post_id.pattern", "exactly one (group)"]),
         ("columns: {post_id: {column: a, pattern: '(x'}}", ["columns.post_id.pattern"]),
+        ("columns: {url: {column: a, template: 'x'}}", ["columns.url.template", "exactly one {}"]),
+        ("columns: {url: {column: a, template: '{}{}'}}", ["columns.url.template", "exactly one {}"]),
         ("columns: {post_id: []}", ["columns.post_id", "names no column"]),
         ("columns: {post_id: {column: a, columns: [b]}}", ["columns.post_id", "both column and columns"]),
         ("columns: {platform: a}\nconstants: {platform: x}", ["'platform'", "both constants and columns"]),
@@ -138,6 +140,19 @@ def test_fields_come_from_columns_joined_extracted_and_cleaned() -> None:
     }
     assert row.metrics == {"shares": 5}
     assert row.attributes == {"lang": "en"}
+
+
+def test_a_template_is_written_around_what_there_is() -> None:
+    by = mapper(
+        constants={"platform": "x"},
+        columns={
+            "post_id": {"column": "link", "pattern": "id=([0-9]+)", "template": "post-{}"},
+            "url": {"column": "id", "template": "https://example.com/{}?full"},
+        }
+    )
+    assert by.map({"link": "?id=7", "id": "a{}b"}).fields["url"] == "https://example.com/a{}b?full"
+    row = by.map({"link": "?id=7", "id": ""})
+    assert (row.fields["post_id"], row.fields["url"]) == ("post-7", "")
 
 
 def test_without_a_mapping_columns_are_named_after_fields_and_metrics() -> None:

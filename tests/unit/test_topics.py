@@ -166,10 +166,18 @@ def test_a_topic_whose_posts_are_gone_is_no_ones(three: list[Cluster]) -> None:
     first = nearest_topic(near_first, found, vectors)
     assert first is not None
     left = {doc_id: row for doc_id, row in vectors.items() if doc_id not in first.central_posts}
-    other = nearest_topic(near_first, found, left)
-    assert other is not None
-    assert other != first
+    assert nearest_topic(near_first, found, left) is None
     assert nearest_topic(near_first, found, {}) is None
+
+
+def test_what_is_about_something_else_is_of_no_topic(three: list[Cluster]) -> None:
+    _, vectors = three_subjects()
+    found = [each.topic for each in three]
+    near, far = np.zeros((2, 8), dtype=np.float32)
+    near[[0, 7]] = 0.5, np.sqrt(0.75)
+    far[[0, 7]] = 0.25, np.sqrt(15) / 4
+    assert nearest_topic(near, found, vectors) is not None
+    assert nearest_topic(far, found, vectors) is None
 
 
 @pytest.mark.parametrize("platform", ["x", "linkedin", "tiktok", "youtube", "instagram"])
