@@ -148,7 +148,7 @@ def test_a_template_is_written_around_what_there_is() -> None:
         columns={
             "post_id": {"column": "link", "pattern": "id=([0-9]+)", "template": "post-{}"},
             "url": {"column": "id", "template": "https://example.com/{}?full"},
-        }
+        },
     )
     assert by.map({"link": "?id=7", "id": "a{}b"}).fields["url"] == "https://example.com/a{}b?full"
     row = by.map({"link": "?id=7", "id": ""})
