@@ -392,6 +392,7 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     assert (built["inserted"], built["dagster/partition_row_count"]) == (1, 1)
     assert "opens with a question" in built["summary"]
     assert built["effects"].startswith("![effects](data:image/png;base64,")
+    assert built["topic_map"].startswith("![topics](data:image/png;base64,")
     unchanged = metadata_of(project.run("strategy_rebuild_job", "tiktok"))["feedback/strategies"]
     assert (unchanged["inserted"], unchanged["new_outcomes"]) == (0, 0)
     assert unchanged["strategy_id"] == built["strategy_id"]

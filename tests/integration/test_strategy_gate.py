@@ -11,7 +11,9 @@ import pytest
 
 from everreach_assets.domain import backtests
 from everreach_assets.domain.collections import CONTENT, LESSONS, OUTCOMES
+from everreach_assets.domain.outcomes import CLASSIFIER_VERSION
 from everreach_assets.domain.spaces import Space
+from everreach_assets.domain.strategies import BUILDER_VERSION
 from everreach_assets.domain.strategy_model import Verdict
 from everreach_assets.drafts import DraftScorer
 from everreach_assets.embedding import embed_collection
@@ -107,6 +109,7 @@ def test_a_first_strategy_that_foresees_the_held_out_posts_is_accepted_with_its_
     assert any(each.trait == "type thread" and each.evidence == "rule" for each in stored.content.claims)
     inputs = stored.content.inputs
     assert (inputs.outcomes, inputs.builder_version) == (stored.outcomes, stored.builder_version)
+    assert (inputs.builder_version, inputs.classifier_version) == (BUILDER_VERSION, CLASSIFIER_VERSION)
     assert (inputs.snapshot_watermark,) == loop.rows("SELECT max(seq) FROM outcome_snapshots")[0]
     assert inputs.space_id
     assert counted(loop) == {"rebuilt": 1.0}

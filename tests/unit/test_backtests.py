@@ -1,6 +1,7 @@
 """The backtest and the gate: what is held out, what is known of it, and which strategies pass."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from everreach_assets.domain.backtests import CHANCE_LEVEL, backtest, gate_verdict, split
+from everreach_assets.domain.labelled_outcomes import LabelledOutcome
 from everreach_assets.domain.prediction_scores import Prediction, chance_of_order, scored
 from everreach_assets.domain.strategy_model import Backtest, Inputs, Margin, Score, Strategy
 from tests.planted import START, planted_outcomes, shuffled
@@ -75,6 +77,45 @@ def test_a_planted_pattern_is_foreseen_better_than_by_the_mean_of_the_account() 
     assert interval is not None
     assert interval[0] > 0
     assert gate_verdict(result).is_accepted
+
+
+def test_the_account_mean_is_each_accounts_own_mean_and_that_of_all_where_the_account_is_new() -> None:
+    outcomes = planted_outcomes(100)
+    outcomes = [
+        *(replace(each, score=each.score + (3 if each.account == "anna" else 0)) for each in outcomes[:90]),
+        *(replace(each, score=each.score + 1, account="carla") for each in outcomes[90:]),
+    ]
+    training, held_out = outcomes[:80], outcomes[80:]
+
+    def mean(account: str) -> float:
+        ours = [each for each in training if each.account == account] or training
+        return float(np.mean([each.score for each in ours]))
+
+    assert mean("ben") < mean("carla") < mean("anna")
+    expected = spearmanr([mean(each.account) for each in held_out], [each.score for each in held_out]).statistic
+    result = backtest(outcomes)
+    assert result is not None
+    assert result.baselines["account_mean"].spearman == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "is_success",
+    [
+        lambda post: "bread" in post.text,
+        lambda post: post.published_at.hour == 14,
+        lambda post: post.post_type == "image",
+    ],
+    ids=["word", "hour", "type"],
+)
+def test_the_logistic_regression_sees_whichever_alone_tells_success(
+    is_success: Callable[[LabelledOutcome], bool],
+) -> None:
+    outcomes = [
+        replace(each, label="hit" if is_success(each) else "average") for each in planted_outcomes(160, effect=0)
+    ]
+    result = backtest(outcomes)
+    assert result is not None
+    assert (result.baselines["tfidf_logistic"].auc or 0) > 0.9
 
 
 def test_the_same_outcomes_give_the_same_backtest_in_any_order() -> None:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from everreach_assets.domain.drafts import Draft, score
+from everreach_assets.domain.drafts import Draft, matching, score
 from everreach_assets.domain.standing_model import StandingModel, fit
-from everreach_assets.domain.strategy_model import Claim
+from everreach_assets.domain.strategy_model import Claim, Topic
+from everreach_assets.domain.traits import Trait, claim_id
+from tests.claims import claim
 from tests.planted import START, planted_outcomes
 
 CLAIM = Claim(
@@ -64,3 +66,34 @@ def test_posts_that_are_hardly_alike_are_not_shown(model: StandingModel) -> None
 
 def test_a_draft_without_a_text_is_like_no_post(model: StandingModel) -> None:
     assert score(Draft("", "anna"), model).similar_posts == []
+
+
+QUESTION = claim(claim_id("x", Trait("hook", "opens with a question")))
+BREAD = claim(claim_id("x", Trait("topic", "bread")), kind="topic")
+ASKING, TELLING = Draft("Why bread with tea?", "anna"), Draft("We make bread with tea.", "anna")
+
+
+def topic(topic_id: str) -> Topic:
+    return Topic(topic_id=topic_id, terms=[], posts=9, standing=0.0, x=0.0, y=0.0, central_posts=[])
+
+
+def test_a_draft_matches_the_rules_and_hypotheses_whose_trait_it_has() -> None:
+    number = claim(claim_id("x", Trait("hook", "opens with a number")))
+    under = claim(claim_id("x", Trait("length", "text under 80 characters")), evidence="hypothesis")
+    of_tiktok = claim(claim_id("tiktok", Trait("hook", "opens with a question")))
+    claims = [under, number, QUESTION, of_tiktok]
+    assert matching(ASKING, "x", claims) == [under, QUESTION]
+    assert matching(TELLING, "x", claims) == [under]
+
+
+def test_a_draft_matches_nothing_that_is_to_be_explored_or_that_a_stronger_claim_explains() -> None:
+    explored = QUESTION.model_copy(update={"evidence": "explore", "direction": "try"})
+    explained = QUESTION.model_copy(update={"evidence": "hypothesis", "explained_by": "x-format-1"})
+    assert matching(ASKING, "x", [explored, explained]) == []
+
+
+def test_a_draft_matches_the_claim_on_its_topic_and_on_no_other() -> None:
+    claims = [BREAD, QUESTION]
+    assert matching(ASKING, "x", claims, topic("bread")) == [BREAD, QUESTION]
+    assert matching(ASKING, "x", claims, topic("rice")) == [QUESTION]
+    assert matching(ASKING, "x", claims) == [QUESTION]

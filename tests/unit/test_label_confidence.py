@@ -8,6 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everreach_assets.domain import outcomes
 from everreach_assets.domain.label_confidence import RESAMPLES, medians_and_deviations, resampled
 from everreach_assets.domain.label_references import MAD_TO_SIGMA, Reference, deviation, median
 from everreach_assets.domain.outcomes import ObservedPost, classify
@@ -60,6 +61,16 @@ def test_a_label_at_its_threshold_is_borderline_and_one_far_from_it_is_sure() ->
     hit = classify(posts([*history, float(at_threshold) + 5]))[-1]
     assert (hit.label, hit.is_borderline) == ("hit", True)
     assert 0.3 < (hit.confidence or 0) < 0.7
+
+
+@pytest.mark.parametrize(("agreeing", "is_borderline"), [(69, True), (70, False)])
+def test_a_label_is_borderline_where_fewer_than_seven_of_ten_resamples_share_it(
+    monkeypatch: pytest.MonkeyPatch, agreeing: int, is_borderline: bool
+) -> None:
+    centres = np.log1p([100.0, *[100.0] * agreeing, *[1.0] * (100 - agreeing)])
+    monkeypatch.setattr(outcomes, "resampled", lambda *_: (centres, np.full(101, 0.25)))
+    found = classify(posts([100.0] * 6))[-1]
+    assert (found.confidence, found.is_borderline) == (agreeing / 100, is_borderline)
 
 
 def test_the_same_post_has_the_same_confidence_whatever_else_there_is() -> None:

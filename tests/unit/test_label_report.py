@@ -1,10 +1,11 @@
 """The report on labels: shares and spreads by hand, and that stability says something."""
 
 import numpy as np
+import pytest
 
-from everreach_assets.domain.label_report import FIXED_RULE, MULTIPLE_RULE, OURS, report, without_a_fifth
+from everreach_assets.domain.label_report import FIXED_RULE, MULTIPLE_RULE, OURS, is_viral, report, without_a_fifth
 from everreach_assets.domain.label_rules import PlatformRules
-from everreach_assets.domain.outcomes import ObservedPost
+from everreach_assets.domain.outcomes import ObservedPost, classify
 
 DAY = 86_400.0
 RULES = PlatformRules()
@@ -28,6 +29,40 @@ def test_viral_means_the_same_for_accounts_of_any_size_and_spread_and_the_common
     assert sum(shares.overall for label, shares in found.shares.items() if label != "insufficient_data") == 1
     assert found.shares["insufficient_data"].overall == (found.posts - found.compared) / found.posts
     assert found.rules[OURS] == found.shares["viral"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "bound"),
+    [(FIXED_RULE, "views", 100_000.0), (FIXED_RULE, "likes", 5_000.0), (MULTIPLE_RULE, "views", 300.0)],
+)
+def test_the_common_rules_call_a_post_viral_from_their_bound_on(rule: str, metric: str, bound: float) -> None:
+    for value, expected in ((bound, True), (bound - 1, False)):
+        counts = [100.0] * 10 + [value]
+        posts = [
+            ObservedPost(f"p{number:02d}", "ann", "video", number * DAY, number, {metric: count})
+            for number, count in enumerate(counts)
+        ]
+        assert is_viral(rule, classify(posts)[-1]) is expected
+
+
+def test_the_spread_is_from_the_fifth_to_the_ninety_fifth_percentile_of_the_accounts() -> None:
+    """Of 20 compared posts each of 21 accounts has one more above the threshold than the one before: 0 to 20."""
+    posts = [
+        ObservedPost(
+            f"{account}-{number}",
+            f"a{account}",
+            "video",
+            (400 * account + number) * DAY,
+            number,
+            {"views": 100_000.0 if number >= 25 - account else 1_000.0},
+        )
+        for account in range(21)
+        for number in range(25)
+    ]
+    found = report(posts, RULES)
+    assert (found.accounts, found.compared) == (21, 420)
+    shares = found.rules[FIXED_RULE]
+    assert [shares.overall, shares.p5, shares.p95] == pytest.approx([0.5, 0.05, 0.95])
 
 
 def test_most_labels_stay_without_a_fifth_of_the_snapshots_and_not_all() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everreach_assets.domain.label_references import REFERENCE_POSTS
 from everreach_assets.domain.label_rules import PlatformRules
 from everreach_assets.domain.outcomes import Classification, ObservedPost, classify
 
@@ -109,6 +108,13 @@ def test_a_multiple_that_is_reached_exactly_counts(typical: int, times: float) -
     assert result.label in label
 
 
+def test_the_percentile_counts_half_of_the_ties() -> None:
+    """Of ten posts four are below and four are equal: (4 + 4 / 2) / 10."""
+    assert judged([10.0] * 4 + [20.0] * 4 + [30.0] * 2, 20.0).percentile == 0.6
+    assert judged([10.0] * 10, 10.0).percentile == 0.5
+    assert (judged([10.0] * 10, 9.0).percentile, judged([10.0] * 10, 11.0).percentile) == (0.0, 1.0)
+
+
 def test_the_floor_of_interactions_is_their_own() -> None:
     assert judged([10.0] * 10, 49.0, "likes").label == "hit"
     assert judged([10.0] * 10, 50.0, "likes").label == "viral"
@@ -192,6 +198,18 @@ def test_a_few_posts_of_a_type_are_pooled_with_the_account_by_hand() -> None:
     assert (found.level, found.reference_posts) == ("type", 10)
 
 
+def test_a_newcomer_is_compared_with_its_niche_pooled_with_the_platform_by_hand() -> None:
+    """Twenty posts of 100 in its niche beside forty of 10,000: (20 ln 101 + 10 ln 10,001) / 30 is the centre."""
+    others = [post(number, 100.0, account=f"bob{number}", niche="cooking") for number in range(20)]
+    others += [post(20 + number, 10_000.0, account=f"eve{number}") for number in range(40)]
+    found = last([*others, post(90, 100.0, account="new", niche="cooking")])
+    centre = (20 * math.log(101) + 10 * math.log(10_001)) / 30
+    assert found.multiple == pytest.approx(100 / math.expm1(centre), abs=1e-6)
+    assert (found.level, found.reference_posts) == ("niche", 20)
+    elsewhere = last([*others, post(90, 100.0, account="new", niche="knitting")])
+    assert (elsewhere.level, elsewhere.reference_posts, elsewhere.multiple) == ("platform", 60, 0.01)
+
+
 @pytest.mark.parametrize("size", [0.01, 100.0, 10_000.0])
 def test_a_thin_account_of_any_size_is_judged_by_its_own_level(size: float) -> None:
     """Its ordinary posts are no hits because it is large, and no flops because it is small."""
@@ -230,7 +248,7 @@ def test_only_the_last_hundred_posts_count() -> None:
     posts = [post(number, 10.0, at=float(number)) for number in range(50)]
     posts += [post(number, 1_000.0, at=float(number)) for number in range(50, 150)]
     result = last([*posts, post(150, 1_000.0, at=150.0)])
-    assert (result.reference_posts, result.multiple) == (REFERENCE_POSTS, 1.0)
+    assert (result.reference_posts, result.multiple) == (100, 1.0)
 
 
 POSTS = st.lists(
