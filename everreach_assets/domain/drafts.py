@@ -93,7 +93,8 @@ def topic_reason(topic: Topic | None) -> str:
     """What is said of the draft's topic, where the strategy has any and the draft has a vector."""
     if topic is None:
         return "none of the topics is near"
-    return f"of the topics, {', '.join(topic.terms) or 'one without typical terms'} is nearest ({topic.posts} posts)"
+    named = f'"{", ".join(topic.terms)}"' if topic.terms else "one without typical terms"
+    return f"of the topics, {named} is nearest ({topic.posts} posts)"
 
 
 def score(

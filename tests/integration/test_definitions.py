@@ -1,6 +1,7 @@
 """What Dagster sees: the graph, and full runs through it on real servers."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from resources.vector_db import VectorDB
 from resources.vector_index import VectorIndex
 from tests.indexes import emptied_chroma
 
+STRATEGIES = Path(__file__).parents[2] / "docs" / "strategies.md"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 PLATFORMS = ["instagram", "linkedin", "tiktok", "x", "youtube"]
 
@@ -390,7 +392,9 @@ def test_a_run_on_the_sample_counts_what_came_out_and_a_second_embeds_nothing(pr
     project.instance.add_dynamic_partitions("platforms", PLATFORMS)
     built = metadata_of(project.run("strategy_rebuild_job", "tiktok"))["feedback/strategies"]
     assert (built["inserted"], built["dagster/partition_row_count"]) == (1, 1)
-    assert "opens with a question" in built["summary"]
+    example = re.search(r"^> (50% of the next posts: .*)$", STRATEGIES.read_text(encoding="utf-8"), re.MULTILINE)
+    assert example is not None
+    assert f"- {example[1]}\n" in built["summary"]
     assert built["effects"].startswith("![effects](data:image/png;base64,")
     assert built["topic_map"].startswith("![topics](data:image/png;base64,")
     unchanged = metadata_of(project.run("strategy_rebuild_job", "tiktok"))["feedback/strategies"]

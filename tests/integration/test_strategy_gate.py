@@ -304,7 +304,7 @@ def test_a_draft_is_told_what_is_known_of_its_topic(loop: Loop) -> None:
 
     for_bread, why = told("Bread, and more about bread")
     assert for_bread == {"more"}
-    assert re.fullmatch(r"of the topics, bread.* is nearest \(\d+ posts\)", why)
+    assert re.fullmatch(r'of the topics, "bread.*" is nearest \(\d+ posts\)', why)
     for_soup, why = told("Soup, and more about soup")
     assert for_soup == {"less"}
     assert "soup" in why
