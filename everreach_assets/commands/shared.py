@@ -1,4 +1,5 @@
-"""What several commands need: the settings, the database while a command runs, the progress bar, the user's name.
+"""What several commands need: the settings, the database while a command runs, which platforms there are, the progress
+bar, the user's name.
 
 What does not belong here: what one command alone needs.
 """
@@ -13,7 +14,7 @@ import click
 from everreach_assets.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from resources.database import Database
+    from resources.database import Connection, Database
     from resources.settings import Settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -44,6 +45,19 @@ def open_database(settings: "Settings") -> "Iterator[Database]":
 
     with running_servers(settings) as addresses, Database(addresses.database_url) as database:
         yield database
+
+
+def refuse_unknown_platform(connection: "Connection", platform: str) -> None:
+    """Check that there are posts of the platform.
+
+    Raises:
+        InvalidInput: there are none; the message names the platforms that have some.
+    """
+    from resources import outcomes
+
+    known = outcomes.platforms(connection)
+    if platform not in known:
+        raise InvalidInput(f"there are no posts of {platform!r}; platforms with posts: {', '.join(known) or 'none'}")
 
 
 def user() -> str:

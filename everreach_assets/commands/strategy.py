@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everreach_assets.commands.shared import open_database, read_settings, user
+from everreach_assets.commands.shared import open_database, read_settings, refuse_unknown_platform, user
 from everreach_assets.domain.errors import NotFound, Refused
+from everreach_assets.domain.posts import check_platform
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
@@ -86,8 +87,12 @@ def list_strategies(platform: str | None) -> None:
     """What was in force when on PLATFORM, or on each, and what was held, with the reason. Oldest first."""
     from resources import strategy_history
 
+    if platform is not None:
+        check_platform(platform)
     with open_database(read_settings()) as database, database.connection() as connection:
         entries = strategy_history.history(connection, platform)
+        if platform and not entries:
+            refuse_unknown_platform(connection, platform)
     for each in entries:
         click.echo(
             f"{each.strategy_id:>5}  {each.platform:<10}  {_state(each)}  "

@@ -58,7 +58,9 @@ def test_each_post_that_is_cited_can_be_opened_or_read(database: Database, datab
     assert "- x:2  We write to [EMAIL] [2J\n" in shown
 
 
-def test_the_history_says_what_was_in_force_when_and_what_was_held_and_why(database_url: str, ids: list[int]) -> None:
+def test_the_history_says_what_was_in_force_when_and_what_was_held_and_why(
+    database: Database, database_url: str, ids: list[int]
+) -> None:
     assert everreach(database_url, "strategy", "rollback", "x", "--yes", "--by", "ann").exit_code == 0
     lines = everreach(database_url, "strategy", "list", "x").output.splitlines()
     assert [int(line.split()[0]) for line in lines] == [ids[0], ids[1], ids[2], ids[0]]
@@ -68,6 +70,10 @@ def test_the_history_says_what_was_in_force_when_and_what_was_held_and_why(datab
     assert "in force" in lines[3]
     assert "again by ann" in lines[3]
     assert everreach(database_url, "strategy", "list").output.splitlines() == lines
+    with database.connection() as connection:
+        connection.execute(
+            "INSERT INTO actp_feedback_posts (platform, post_id, text, text_sha256) VALUES ('tiktok', '1', '', '')"
+        )
     assert everreach(database_url, "strategy", "list", "tiktok").output == "There are no strategies of tiktok yet.\n"
 
 
@@ -104,6 +110,9 @@ REFUSALS = {
     ("show", "x", "--as-of", "2020-01-01T00:00:00Z"): "the first came into force at",
     ("show", "x", "--held", "--as-of", "2020-01-01T00:00:00Z"): "exclude each other",
     ("show", "tiktok", "--held"): "no strategy of 'tiktok' was held",
+    ("list", ""): "platform is empty",
+    ("list", "Tik Tok"): "platform is no such name",
+    ("list", "tiktok"): "there are no posts of 'tiktok'; platforms with posts: none",
     ("diff", "x", "1", "99"): "x has no strategy 99",
     ("rollback", "tiktok", "--yes"): "no strategy is in force on 'tiktok'",
     ("diff", "x", "0", "1"): "x has no strategy 0",
