@@ -55,6 +55,11 @@ def report(platform: str | None, as_json: bool) -> None:
             f"  borderline {each.borderline:.1%} of the compared posts; without a fifth of the snapshots "
             f"{each.same_label:.1%} keep their label\n"
         )
+    console.print(
+        f"fixed threshold: {label_report.FIXED_VIEWS:,.0f} views, reach or the like, or "
+        f"{label_report.FIXED_INTERACTIONS:,.0f} interactions\n"
+        f"3 x median: {label_report.FIXED_MULTIPLE:.0f} times what is typical of the posts that a post is compared with"
+    )
 
 
 @outcomes.command()
@@ -121,7 +126,8 @@ def _table(platform: str, figures: "LabelReport") -> "Table":
     for label, shares in figures.shares.items():
         spread = "" if label == "insufficient_data" or not figures.accounts else f"{shares.p5:.1%} - {shares.p95:.1%}"
         stays = f"{figures.same_viral[label]:.1%}" if label in figures.same_viral else ""
-        table.add_row(label.replace("_", " "), f"{shares.overall:.1%}", spread, stays)
+        name = "insufficient (of all)" if label == "insufficient_data" else label
+        table.add_row(name, f"{shares.overall:.1%}", spread, stays)
     for rule, shares in list(figures.rules.items())[1:]:
         spread = f"{shares.p5:.1%} - {shares.p95:.1%}" if figures.accounts else ""
         table.add_row(f"viral by {rule}", f"{shares.overall:.1%}", spread, f"{figures.same_viral[rule]:.1%}")

@@ -45,8 +45,10 @@ class LabelReport:
         shares: of each label among the compared posts, and of insufficient_data among all.
         rules: what each rule calls viral, of the compared posts.
         borderline: share of the compared posts.
-        same_label: share of the posts that keep their label when a random fifth of the snapshots is dropped.
-        same_viral: by rule, the share that stays viral or stays not viral; 1 where the rule looks at the post alone.
+        same_label: share of the posts that keep their label when a random fifth of the snapshots is dropped; of those
+            that have a snapshot left.
+        same_viral: by rule, the share of them that stays viral or stays not viral. A fixed threshold changes its mind
+            too, where the latest snapshot is dropped and the one before lies below it.
     """
 
     posts: int

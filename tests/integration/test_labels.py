@@ -258,6 +258,9 @@ def test_the_commands_report_and_show_the_history(two_accounts: Labels, monkeypa
     figures = json.loads(everreach("report", "--json"))["x"]
     assert (figures["posts"], figures["accounts"], figures["rules"]["viral"]["overall"]) == (80, 2, 0)
     assert "x: 70 of 80 posts compared, 2 accounts with 20 of them" in everreach("report", "x")
+    told = " ".join(everreach("report", "x").split())
+    assert "insufficient (of all) │ 12.5%" in told
+    assert "fixed threshold: 100,000 views, reach or the like, or 5,000 interactions 3 x median: 3 times what" in told
     assert "platforms with posts: x" in everreach("report", "tiktok", code=2)
     shown = everreach("history", "x", "ann-020")
     assert shown.startswith("average: observed 2024-01-29 00:00:00Z, known from ")
