@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everreach_assets.commands.shared import open_database, progress_bar, read_settings
+from everreach_assets.commands.shared import Moment, open_database, progress_bar, read_settings, refuse_unknown_platform
 from everreach_assets.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def report(platform: str | None, as_json: bool) -> None:
         open_database(settings) as database,
         database.connection() as connection,
     ):
-        names = _chosen(platform, rows.platforms(connection))
+        if platform is not None:
+            refuse_unknown_platform(connection, platform)
+        names = [platform] if platform else rows.platforms(connection)
         for done, name in enumerate(names):
             show(done, len(names))
             reports[name] = label_report.report(rows.observed_posts(connection, name), rules.of(name))
@@ -65,15 +67,20 @@ def report(platform: str | None, as_json: bool) -> None:
 @outcomes.command()
 @click.argument("platform")
 @click.argument("post_id")
-@click.option("--as-of", metavar="TIME", help="As it was known then; ISO 8601 with a zone. Default: now.")
-@click.option("--valid-at", metavar="TIME", help="The label that held then, of what was known. Default: the latest.")
-def history(platform: str, post_id: str, as_of: str | None, valid_at: str | None) -> None:
+@click.option("--as-of", type=Moment(), help="As it was known then, such as 2026-07-01T12:00:00Z. Default: now.")
+@click.option("--valid-at", type=Moment(), help="The label that held then, of what was known. Default: the latest.")
+def history(platform: str, post_id: str, as_of: dt.datetime | None, valid_at: dt.datetime | None) -> None:
     """Every label that a post has had, with what it rests on, and the one that holds."""
     from resources import outcomes as rows
+    from resources.strategies import now
 
-    known, valid = _moment("--as-of", as_of), _moment("--valid-at", valid_at)
     with open_database(read_settings()) as database, database.connection() as connection:
-        found = rows.label_history(connection, platform, post_id, known_at=known)
+        for option, moment in (("--as-of", as_of), ("--valid-at", valid_at)):
+            if moment is not None and moment > now(connection):
+                raise InvalidInput(f"{option}: {_shown(moment)} is yet to come")
+        found = rows.label_history(connection, platform, post_id, known_at=as_of)
+        if not found:
+            refuse_unknown_platform(connection, platform)
     if not found:
         raise InvalidInput(
             "there is no label of that post, or none was known at that time; 'everreach run' labels what was ingested"
@@ -86,27 +93,8 @@ def history(platform: str, post_id: str, as_of: str | None, valid_at: str | None
             f"{row.label}: observed {_shown(row.observed_at)}, known from {_shown(row.labelled_at)}{until} "
             f"({row.checkpoint or 'no age'}{marks}, classifier {row.classifier_version})\n    {row.reason}"
         )
-    holds = rows.label_at(found, valid)
+    holds = rows.label_at(found, valid_at)
     click.echo(f"holds: {holds.label}" if holds else "holds: none, it was not observed yet")
-
-
-def _chosen(platform: str | None, known: list[str]) -> list[str]:
-    if platform is None or platform in known:
-        return [platform] if platform else known
-    raise InvalidInput(f"there are no posts of that platform; platforms with posts: {', '.join(known) or 'none'}")
-
-
-def _moment(option: str, text: str | None) -> dt.datetime | None:
-    from everreach_assets.domain.mappings import parse_time
-
-    if text is None:
-        return None
-    try:
-        return parse_time(text, zone=None)
-    except InvalidInput:
-        raise InvalidInput(
-            f"{option}: a time in ISO 8601 with its zone is expected, such as 2026-06-30T10:00Z"
-        ) from None
 
 
 def _shown(moment: dt.datetime) -> str:

@@ -1,10 +1,11 @@
-"""What several commands need: the settings, the database while a command runs, which platforms there are, the progress
-bar, the user's name.
+"""What several commands need: the settings, the database while a command runs, times that are typed, which platforms
+there are, the progress bar, the user's name.
 
 What does not belong here: what one command alone needs.
 """
 
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +13,33 @@ from typing import TYPE_CHECKING
 import click
 
 from everreach_assets.domain.errors import InvalidInput
+from everreach_assets.domain.posts import check_platform
 
 if TYPE_CHECKING:
     from resources.database import Connection, Database
     from resources.settings import Settings
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Moment(click.ParamType[dt.datetime]):
+    """A time with its zone."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | dt.datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dt.datetime:
+        try:
+            moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write it as 2026-03-01T12:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone: write it as 2026-03-01T12:00:00Z", param, ctx)
+        try:
+            return moment.astimezone(dt.UTC)
+        except OverflowError:
+            self.fail(f"{value!r} is beyond the years that there are", param, ctx)
 
 
 def read_settings() -> "Settings":
@@ -51,10 +73,11 @@ def refuse_unknown_platform(connection: "Connection", platform: str) -> None:
     """Check that there are posts of the platform.
 
     Raises:
-        InvalidInput: there are none; the message names the platforms that have some.
+        InvalidInput: there are none, and the message names the platforms that have some; or it is no platform's name.
     """
     from resources import outcomes
 
+    check_platform(platform)
     known = outcomes.platforms(connection)
     if platform not in known:
         raise InvalidInput(f"there are no posts of {platform!r}; platforms with posts: {', '.join(known) or 'none'}")

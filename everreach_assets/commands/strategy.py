@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from everreach_assets.commands.shared import open_database, read_settings, refuse_unknown_platform, user
+from everreach_assets.commands.shared import Moment, open_database, read_settings, refuse_unknown_platform, user
 from everreach_assets.domain.errors import NotFound, Refused
-from everreach_assets.domain.posts import check_platform
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
@@ -19,26 +18,6 @@ if TYPE_CHECKING:
 
 CITED_CHARACTERS = 100
 """Of a cited post's text: enough to know it again."""
-
-
-class Moment(click.ParamType[dt.datetime]):
-    """A time with its zone."""
-
-    name = "time"
-
-    def convert(
-        self, value: str | dt.datetime, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dt.datetime:
-        try:
-            moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time: write it as 2026-03-01T12:00:00Z", param, ctx)
-        if moment.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: write it as 2026-03-01T12:00:00Z", param, ctx)
-        try:
-            return moment.astimezone(dt.UTC)
-        except OverflowError:
-            self.fail(f"{value!r} is beyond the years that there are", param, ctx)
 
 
 @click.group()
@@ -87,11 +66,9 @@ def list_strategies(platform: str | None) -> None:
     """What was in force when on PLATFORM, or on each, and what was held, with the reason. Oldest first."""
     from resources import strategy_history
 
-    if platform is not None:
-        check_platform(platform)
     with open_database(read_settings()) as database, database.connection() as connection:
         entries = strategy_history.history(connection, platform)
-        if platform and not entries:
+        if platform is not None and not entries:
             refuse_unknown_platform(connection, platform)
     for each in entries:
         click.echo(

@@ -268,4 +268,7 @@ def test_the_commands_report_and_show_the_history(two_accounts: Labels, monkeypa
     assert shown.endswith("holds: average\n")
     assert everreach("history", "x", "ann-020", "--valid-at", "2024-01-20T00:00Z").endswith("not observed yet\n")
     assert "no label of that post" in everreach("history", "x", "ann-020", "--as-of", "2024-01-20T00:00Z", code=2)
-    assert "--as-of: a time in ISO 8601 with its zone" in everreach("history", "x", "1", "--as-of", "now", code=2)
+    for option in ("--as-of", "--valid-at"):
+        assert "is no time" in everreach("history", "x", "ann-020", option, "1769126160", code=2)
+        assert "is yet to come" in everreach("history", "x", "ann-020", option, "2999-01-01T00:00Z", code=2)
+    assert "platforms with posts: x" in everreach("history", "tiktok", "ann-020", code=2)
