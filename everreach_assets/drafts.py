@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from everreach_assets.domain.collections import CONTENT, OUTCOMES
 from everreach_assets.domain.drafts import NO_VECTOR, Draft, DraftScore, matching, score, topic_reason
 from everreach_assets.domain.errors import InvalidInput, NotFound
-from everreach_assets.domain.posts import check_platform, tag_fault
+from everreach_assets.domain.posts import check_draft
 from everreach_assets.domain.standing_model import LARGEST_TRAINING, StandingModel, fit
 from everreach_assets.domain.strategies import considered
 from everreach_assets.domain.strategy_model import Topic
@@ -28,9 +28,6 @@ from resources.database import Connection, Database
 from resources.embedder import Embedder
 from resources.strategies import StoredStrategy
 from resources.vector_db import VectorDB
-
-DRAFT_CHARACTERS = 20_000
-"""Of a text: more than any platform takes, and scrubbed within a second."""
 
 MODELS = 8
 """That a process keeps, the last asked for: each has the terms of a platform's posts, some tens of megabytes."""
@@ -86,15 +83,8 @@ class DraftScorer:
         self, text: str, platform: str, account: str, when: dt.datetime | None = None, post_type: str = ""
     ) -> ScoredDraft:
         """`score_draft` without a coroutine, with the strategy that it follows from."""
-        check_platform(platform)
-        if len(text) > DRAFT_CHARACTERS:
-            raise InvalidInput(f"the text has {len(text):,} characters: a draft has {DRAFT_CHARACTERS:,} at most")
-        for name, value in (("account", account), ("post_type", post_type)):
-            if fault := tag_fault(value):
-                raise InvalidInput(f"{name} {fault}")
+        check_draft(text, platform, account, when, post_type)
         if when is not None:
-            if when.tzinfo is None:
-                raise InvalidInput("the time of publication has no time zone: write it as 2026-03-01T12:00:00Z")
             when = when.astimezone(dt.UTC)
         draft = Draft(self._embedder.scrub(CONTENT.name, text).text, account, post_type, when)
         with self._database.connection() as connection:

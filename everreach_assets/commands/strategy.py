@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from everreach_assets.commands.shared import Moment, open_database, read_settings, refuse_unknown_platform, user
-from everreach_assets.domain.errors import NotFound, Refused
+from everreach_assets.domain.errors import InvalidInput, NotFound, Refused
+from everreach_assets.domain.posts import check_draft
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
@@ -161,8 +162,17 @@ def rollback(platform: str, target: int | None, yes: bool, by: str | None) -> No
 )
 @click.option("--json", "as_json", is_flag=True, help="As the service answers it.")
 def score(platform: str, text: str, account: str, post_type: str, when: dt.datetime | None, as_json: bool) -> None:
-    """What the draft TEXT may be expected to get on PLATFORM, and why."""
-    from everreach_assets.drafts import DraftScorer
+    """What the draft TEXT may be expected to get on PLATFORM, and why.
+
+    TEXT - is read from the standard input. A text that begins with a hyphen follows after --, as the last argument.
+    """
+    if not account:
+        raise InvalidInput("--account is empty: name who will publish the draft; one without posts is taken too")
+    if text == "-":
+        with click.open_file("-", errors="replace") as standard_input:
+            text = standard_input.read().rstrip("\n")
+    check_draft(text, platform, account, when, post_type)
+    from everreach_assets.drafts import DraftScorer  # only now: the model takes seconds to import
     from everreach_assets.memory import open_memory
     from everreach_assets.reports import draft_report
 

@@ -1,7 +1,7 @@
 """What names a post, and what is recorded about it.
 
-What belongs here: the grammar of platforms and post ids, and the check of one outcome. What does not: the statements
-that store a post (`resources/posts.py`).
+What belongs here: the grammar of platforms and post ids, and the checks of one outcome and of one draft. What does not:
+the statements that store a post (`resources/posts.py`).
 """
 
 import functools
@@ -154,6 +154,26 @@ def _storable(part: str, text: str | None, fault_of: Callable[[str], str | None]
     if fault:
         raise InvalidInput(f"{part} {fault}")
     return text
+
+
+DRAFT_CHARACTERS = 20_000
+"""Of a text: more than any platform takes, and scrubbed within a second."""
+
+
+def check_draft(text: str, platform: str, account: str, when: datetime | None = None, post_type: str = "") -> None:
+    """Check a draft, as far as that needs no database.
+
+    Raises:
+        InvalidInput: a part is wrong; it is named.
+    """
+    check_platform(platform)
+    if len(text) > DRAFT_CHARACTERS:
+        raise InvalidInput(f"the text has {len(text):,} characters: a draft has {DRAFT_CHARACTERS:,} at most")
+    for name, value in (("account", account), ("post_type", post_type)):
+        if fault := tag_fault(value):
+            raise InvalidInput(f"{name} {fault}")
+    if when is not None and when.tzinfo is None:
+        raise InvalidInput("the time of publication has no time zone: write it as 2026-03-01T12:00:00Z")
 
 
 CLOCK_SKEW = timedelta(minutes=5)

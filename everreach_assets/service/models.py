@@ -26,10 +26,9 @@ from everreach_assets.domain.collections import COLLECTIONS
 from everreach_assets.domain.drafts import DraftScore
 from everreach_assets.domain.filters import OPERATORS, RANGES, SETS
 from everreach_assets.domain.metrics import ALIASES, MAX_COUNT, METRICS
-from everreach_assets.domain.posts import PLATFORM_NAME, POST_ID_MAX_BYTES, TAG_MAX_CHARACTERS
+from everreach_assets.domain.posts import DRAFT_CHARACTERS, PLATFORM_NAME, POST_ID_MAX_BYTES, TAG_MAX_CHARACTERS
 from everreach_assets.domain.strategy_model import Strategy
 from everreach_assets.domain.vectors import LARGEST_NUMBER, METADATA_KEY, WIDTH
-from everreach_assets.drafts import DRAFT_CHARACTERS
 
 QUERY_CHARACTERS = 8_192
 """Of a search's text: what a provider takes at least, whatever the language."""

@@ -123,6 +123,8 @@ REFUSALS = {
     ("score", "tiktok", "A draft", "--account", "ann"): "no strategy is in force on 'tiktok'",
     ("score", "Tik Tok", "A draft", "--account", "ann"): "platform is no such name",
     ("score", "x", "A draft", "--account", "ann@example.com"): "account holds an e-mail address",
+    ("score", "x", "A draft", "--account", ""): "--account is empty: name who will publish the draft",
+    ("score", "tiktok", "--account", "ann", "--", "-50 %"): "no strategy is in force on 'tiktok'",
     ("score", "x", "A draft"): "Missing option '--account'",
 }
 
@@ -131,3 +133,11 @@ REFUSALS = {
 def test_what_cannot_be_done_is_said_with_the_reason(database_url: str) -> None:
     said = {each: refusal(everreach(database_url, "strategy", *each)) for each in REFUSALS}
     assert [each for each, message in REFUSALS.items() if message not in said[each]] == []
+
+
+def test_a_draft_is_refused_before_anything_starts_and_may_come_from_the_standard_input() -> None:
+    nowhere = "postgresql:///none?host=/nowhere"
+    wrong = everreach(nowhere, "strategy", "score", "Tik Tok", "A draft", "--account", "ann")
+    assert "platform is no such name" in refusal(wrong)
+    long = everreach(nowhere, "strategy", "score", "x", "-", "--account", "ann", typed="a" * 20_001 + "\n")
+    assert "the text has 20,001 characters" in refusal(long)
