@@ -7,7 +7,7 @@ import click
 
 from everreach_assets.commands.shared import Moment, open_database, read_settings, refuse_unknown_platform, user
 from everreach_assets.domain.errors import InvalidInput, NotFound, Refused
-from everreach_assets.domain.posts import check_draft
+from everreach_assets.domain.posts import check_draft, tag_fault
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 CITED_CHARACTERS = 100
 """Of a cited post's text: enough to know it again."""
+
+
+def _name(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The name itself, if it is one that may be stored and shown."""
+    if value and (fault := tag_fault(value)):
+        raise InvalidInput(f"{param.opts[0]} {fault}")
+    return value
 
 
 @click.group()
@@ -73,7 +80,7 @@ def list_strategies(platform: str | None) -> None:
             refuse_unknown_platform(connection, platform)
     for each in entries:
         click.echo(
-            f"{each.strategy_id:>5}  {each.platform:<10}  {_state(each)}  "
+            f"{each.strategy_id:>5}  {each.platform:<10}  {_state(each):<47}  "
             f"{each.outcomes:,} outcomes, {each.new_outcomes:,} new: {each.reason or 'built before there was a gate'}"
         )
     if not entries:
@@ -116,7 +123,7 @@ def diff(platform: str, old: int | None, new: int | None) -> None:
 @click.argument("platform")
 @click.option("--to", "target", type=int, metavar="ID", help="Number of a strategy that was in force; see 'list'.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--by", help="Who decides it; without it, the user of this machine.")
+@click.option("--by", callback=_name, help="Who decides it; without it, the user of this machine.")
 def rollback(platform: str, target: int | None, yes: bool, by: str | None) -> None:
     """Put an earlier strategy of PLATFORM in force again; without --to, the one made last before that in force.
 
@@ -222,8 +229,8 @@ def _cited(stored: "StoredStrategy", connection: "Connection", settings: "Settin
 
 def _state(entry: "HistoryEntry") -> str:
     if entry.since is None:
-        return f"held on {_time(entry.created_at)}" + " " * 18
-    until = f"until {_time(entry.until)}" if entry.until else "in force" + " " * 18
+        return f"held on {_time(entry.created_at)}"
+    until = f"until {_time(entry.until)}" if entry.until else "in force"
     again = f", again by {entry.decided_by}" if entry.decided_by else ""
     return f"{_time(entry.since)} {until}{again}"
 

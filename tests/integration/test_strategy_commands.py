@@ -67,8 +67,8 @@ def test_the_history_says_what_was_in_force_when_and_what_was_held_and_why(
     assert "until" in lines[1]
     assert "held on" in lines[2]
     assert "worse than the one in force" in lines[2]
-    assert "in force" in lines[3]
-    assert "again by ann" in lines[3]
+    assert "in force, again by ann  " in lines[3]
+    assert len({line.index(" outcomes, ") for line in lines}) == 1
     assert everreach(database_url, "strategy", "list").output.splitlines() == lines
     with database.connection() as connection:
         connection.execute(
@@ -117,6 +117,8 @@ REFUSALS = {
     ("rollback", "tiktok", "--yes"): "no strategy is in force on 'tiktok'",
     ("diff", "x", "0", "1"): "x has no strategy 0",
     ("diff", "x", "1", "0"): "x has no strategy 0",
+    ("rollback", "x", "--yes", "--by", "a" * 5_000): "--by is 5,000 characters long, the limit is 200",
+    ("rollback", "x", "--yes", "--by", "ann@example.com"): "--by holds an e-mail address",
     ("rollback", "x", "--to", "99", "--yes"): "x has no strategy 99",
     ("rollback", "x", "--to", "0", "--yes"): "x has no strategy 0",
     ("rollback", "x", "--to", "3", "--yes"): "was held and never in force",
