@@ -132,7 +132,7 @@ def _strategy_operations(lanes: Lanes, strategies: Strategies) -> list[Operation
         Operation(
             "GET", path, "The strategy in force on a platform", lanes.strategies,
             models.StrategyAnswer, strategies.show,
-            error_statuses=(404, 422), in_path=platform,
+            error_statuses=(404,), in_path=platform,
         ),
         Operation(
             "POST", f"{path}/score", "What a draft may be expected to get, and why", lanes.strategies,

@@ -69,14 +69,14 @@ def faults(error: ValidationError, place: str = "") -> list[Fault]:
     """What a model found wrong, each by its place below `place`."""
     return [
         Fault(
-            place=".".join([*([place] if place else []), *map(_shown, each["loc"])]) or "body",
+            place=".".join([*([place] if place else []), *map(shown, each["loc"])]) or "body",
             reason=each["msg"].removeprefix("Value error, ")[:MESSAGE_CHARACTERS],
         )
         for each in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
 
-def _shown(part: int | str) -> str:
+def shown(part: int | str) -> str:
     """A part of a place; what does not look like the name of a field may be anything, and is not repeated."""
     return str(part) if isinstance(part, int) or FIELD_NAME.fullmatch(part) else "?"
 

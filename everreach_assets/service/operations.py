@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from everreach_assets.service.auth import Tokens
 from everreach_assets.service.bodies import body_bytes, parsed
-from everreach_assets.service.errors import ErrorAnswer, Fault, NotAccepted, not_accepted
+from everreach_assets.service.errors import ErrorAnswer, Fault, NotAccepted, not_accepted, shown
 from everreach_assets.service.lanes import Lane
 from everreach_assets.service.models import FILTER_SCHEMA
 
@@ -70,6 +70,7 @@ class Operation:
         async def endpoint(request: Request) -> Response:
             if self.needs_token:
                 tokens.check(request)
+            _refuse_parameters(request)
             if self.lane is None:
                 return self._respond({}, b"")
             with self.lane.place():
@@ -128,8 +129,9 @@ class Operation:
         return described
 
     def _error_statuses(self) -> list[int]:
-        of_body = [400, 408, 413, 415, 422] if self.body else []
-        return [*self.error_statuses, *([401] if self.needs_token else []), *of_body, *([503] if self.lane else [])]
+        of_token = [401] if self.needs_token else []
+        of_body = [400, 408, 413, 415] if self.body else []
+        return [*self.error_statuses, *of_token, *of_body, 422, *([503] if self.lane else [])]
 
 
 def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -158,6 +160,13 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _refuse_parameters(request: Request) -> None:
+    """No operation takes any: one that is passed over would seem to be heeded."""
+    if names := [shown(name) for name in request.query_params][:3]:
+        reason = "no call takes a parameter in its address: leave it out"
+        raise NotAccepted(f"{', '.join(names)}: {reason}", [Fault(place=name, reason=reason) for name in names])
 
 
 def _checked(name: str, value: str, pattern: re.Pattern[str]) -> str:

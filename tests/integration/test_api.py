@@ -532,14 +532,15 @@ def test_a_request_is_one_line_with_its_route_and_none_of_its_words(
     caplog.set_level(logging.INFO)
     canary = "canary-4711"
     api.client.post(
-        f"/api/v1/search?q={canary}",
+        "/api/v1/search",
         json={"collection": "content_embeddings", "text": f"ask {canary}", "where": {"account": canary}},
         headers={"X-Request-ID": "mine-7", "X-Other": canary},
     )
     api.record(outcome(canary, text=canary))
     api.record(outcome(canary, metrics={canary: 1}))
     api.client.get(f"/{canary}")
-    api.client.post("/api/v1/search", content=f'{{"{canary}"', headers={"Authorization": f"Bearer {canary}"})
+    refused = {"Authorization": f"Bearer {canary}"}
+    api.client.post(f"/api/v1/search?q={canary}", content=f'{{"{canary}"', headers=refused)
     api.client.request(canary.upper(), "/api/v1/search")
     api.client.get("/metrics")
     with psycopg.connect(settings.database_url(), autocommit=True) as connection:

@@ -93,6 +93,18 @@ def test_every_refusal_has_the_one_shape(api: Api) -> None:
     assert refusals[405][0].headers["allow"] == "POST"
 
 
+def test_a_parameter_in_the_address_is_refused_by_its_name_where_that_is_one(api: Api) -> None:
+    for path in ("/api/v1/strategies/x?as_of=2020-01-01", "/api/v1/embedding/quota?as_of", "/healthz?as_of=1&as_of=2"):
+        answer = api.client.get(path)
+        assert answer.status_code == 422, answer.text
+        assert errors_in(answer)["error"] == "as_of: no call takes a parameter in its address: leave it out"
+    assert api.client.get("/healthz?").status_code == 200
+    assert "ann" not in api.client.get("/healthz?ann@example.com=1").text
+    assert len(api.client.get("/healthz?" + "&".join(f"a{n}" for n in range(5_000))).content) < 2_000
+    unknown = api.client.get("/api/v1/embedding/quota?as_of", headers={"Authorization": ""})
+    assert unknown.status_code == 401
+
+
 def test_what_is_no_http_is_answered_in_the_same_shape(api: Api) -> None:
     for sent in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"GET /" + b"a" * 200_000):
         with api.connect() as connection:
