@@ -231,7 +231,7 @@ def _state(entry: "HistoryEntry") -> str:
     if entry.since is None:
         return f"held on {_time(entry.created_at)}"
     until = f"until {_time(entry.until)}" if entry.until else "in force"
-    again = f", again by {entry.decided_by}" if entry.decided_by else ""
+    again = f", again by {printable_line(entry.decided_by)}" if entry.decided_by else ""
     return f"{_time(entry.since)} {until}{again}"
 
 

@@ -213,9 +213,7 @@ def test_up_starts_again_after_it_was_killed(stack: Everreach) -> None:
 @pytest.mark.parametrize("setting", ["EVERREACH_WEBSERVER_PORT", "EVERREACH_METRICS_PORT"])
 def test_a_taken_port_is_named_and_nothing_is_left_running(stack: Everreach, setting: str) -> None:
     port = int(stack.environment[setting])
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", port))
-        other.listen()
+    with socket.create_server(("127.0.0.1", port)):
         refused = stack.run("up")
     assert refused.returncode == 1
     assert refused.stderr.startswith("Error: port")
