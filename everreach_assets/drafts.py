@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from everreach_assets.domain.collections import CONTENT, OUTCOMES
-from everreach_assets.domain.drafts import NO_VECTOR, Draft, DraftScore, matching, score, topic_reason
+from everreach_assets.domain.drafts import NOT_COMPARED, Draft, DraftScore, matching, score, topic_reason
 from everreach_assets.domain.errors import InvalidInput, NotFound
 from everreach_assets.domain.posts import check_draft
 from everreach_assets.domain.standing_model import LARGEST_TRAINING, StandingModel, fit
@@ -105,12 +105,12 @@ class DraftScorer:
         space = self._vector_db.space(OUTCOMES.name)
         try:
             vector = embedded_query(OUTCOMES.name, text, space, self._embedder)
-        except InvalidInput:  # nothing is left of it to embed
+        except InvalidInput:  # nothing is left of it to embed, or the provider's settings are wrong, which searches say
             vector = None
-        if vector is None:
-            return None, [NO_VECTOR]
         posts = self._vector_db.get_many(OUTCOMES.name, [each for topic in topics for each in topic.central_posts])
         in_space = {doc_id: row["embedding"] for doc_id, row in posts.items() if row["space_id"] == space.space_id}
+        if vector is None or not in_space:
+            return None, [NOT_COMPARED]
         topic = nearest_topic(vector, topics, in_space)
         return topic, [topic_reason(topic)]
 

@@ -102,11 +102,13 @@ class RunCounts:
         self._started_at = 0.0
         self._unrecorded: Counter[str] = Counter()
         self.redactions: Counter[str] = Counter()
+        self.not_embedded = 0
         self.exhausted: QuotaExhausted | None = None
 
-    def batch_started(self, started_at: float, redactions: Mapping[str, int]) -> None:
+    def batch_started(self, started_at: float, redactions: Mapping[str, int], not_embedded: int) -> None:
         """Note a batch that was scrubbed and embedded, and will be stored next."""
         self._started_at = started_at
+        self.not_embedded += not_embedded
         self._unrecorded.update(redactions)
         self.redactions.update(redactions)
 
@@ -215,16 +217,16 @@ def _embed_collection(collection: str, database: Database, embedder: Embedder, v
         embedded = _embed_pending(
             scope, in_force, pending, database=database, embedder=embedder, vector_db=vector_db, counts=counts
         )
-    pending = max(pending, embedded)  # some came since they were counted
-    waiting = pending - embedded if counts.exhausted else 0  # how many of them hold nothing to embed, nobody knows yet
-    if embedded + waiting < pending:
+    # More may be embedded than pending: some came since they were counted.
+    waiting = max(0, pending - embedded) if counts.exhausted else 0  # how many hold nothing to embed, nobody knows yet
+    not_embedded = 0 if counts.exhausted else max(counts.not_embedded, pending - embedded)
+    if not_embedded:
         with documents.comparison(database) as connection:
             outdated = documents.delete_outdated(connection, scope)
             record(connection, [rows_of(collection, "deleted", outdated)])
         deleted += outdated
     mended = vector_db.catch_up(collection)
     with database.transaction() as connection:
-        not_embedded = pending - embedded - waiting
         counts.record_end(connection, unchanged=unchanged, not_embedded=not_embedded, waiting=waiting)
         record_index_size(connection, collection, vector_db.backend, vector_db.index_size(collection))
         rows = record_space_rows(connection, collection)
@@ -306,12 +308,13 @@ def _embedded_batches(
             start = time.monotonic()
             texts, doc_ids = [each.text for each in batch], [each.doc_id for each in batch]
             result = embed_texts(embedder, scope.collection, texts, in_force, doc_ids)
-            counts.batch_started(start, result.redactions)
-            counts.exhausted = result.exhausted
-            yield [
+            embedded = [
                 Document(each.doc_id, text.vector, each.metadata, each.text_sha256, scope.scrubber_version, text.space)
                 for each, text in zip(batch, result.results, strict=True)
                 if isinstance(text, EmbeddedText)
             ]
+            counts.batch_started(start, result.redactions, len(batch) - len(embedded))
+            counts.exhausted = result.exhausted
+            yield embedded
             if result.exhausted:
                 return

@@ -30,7 +30,7 @@ from everreach_assets.domain.errors import Unavailable
 from everreach_assets.lost_runs import fail_lost_runs
 from everreach_assets.processes import Child, Command, marked, start, stop_requests
 from resources.addresses import Addresses, child_environment, prepare_dagster_home
-from resources.hosts import chroma_host, postgres_place
+from resources.hosts import chroma_place, postgres_place
 from resources.ports import LOOPBACK, answers_http, is_port_free
 from resources.processes import end_processes, is_alive
 from resources.servers import embedded_processes, running_servers, stop_unused_servers
@@ -320,7 +320,7 @@ def places_of(settings: Settings, addresses: Addresses, servers: Iterable[str]) 
     service, home = _service_url(settings), settings.home
     index = "pgvector, in the database"
     if settings.vector_backend == "chroma":
-        index = f"Chroma at {chroma_host(addresses.chroma_host or LOOPBACK)}:{addresses.chroma_port}"
+        index = f"Chroma at {chroma_place(addresses.chroma_host or LOOPBACK, addresses.chroma_port)}"
     logs = ", ".join(str(home / f"{name.lower()}.log") for name in servers)
     places = {
         "Dagster UI": _url(settings),

@@ -94,6 +94,12 @@ def chroma_host(host: str) -> str:
     return parts.hostname or host
 
 
+def chroma_place(host: str, port: int) -> str:
+    """Host and port, without what else a whole address says; a port in it comes first, as for Chroma's client."""
+    parts = urlsplit(host if "//" in host else f"//{host}")
+    return f"{chroma_host(host)}:{parts.port or port}"
+
+
 def _postgres_options(url: str) -> dict[str, str]:
     """The options of a connection, those of the environment included (PGHOST, PGSSLMODE)."""
     try:

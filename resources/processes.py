@@ -23,7 +23,7 @@ def listens(process: psutil.Process, port: int) -> bool:
     """Whether this process is the one that listens on the TCP port."""
     try:
         connections = process.net_connections("tcp")
-    except psutil.NoSuchProcess:
+    except psutil.Error:  # it is gone, or not ours to look at
         return False
     return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
 

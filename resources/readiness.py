@@ -7,7 +7,7 @@ import httpx
 
 from everreach_assets.domain.errors import Unavailable
 from resources.database import read_snapshot
-from resources.hosts import chroma_host
+from resources.hosts import chroma_place
 from resources.settings import Settings
 
 SECONDS = 2.0
@@ -39,7 +39,7 @@ def index_answers(settings: Settings, database_url: str) -> None:
         return
     if not settings.chroma_host:
         raise Unavailable("CHROMA_HOST is not set: name a Chroma server, or set VECTOR_BACKEND=pgvector")
-    place = f"{chroma_host(settings.chroma_host)}:{settings.chroma_port}"
+    place = chroma_place(settings.chroma_host, settings.chroma_port)
     try:
         httpx.get(f"http://{place}/api/v2/heartbeat", timeout=SECONDS, trust_env=False).raise_for_status()
     except httpx.HTTPError as error:

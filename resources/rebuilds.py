@@ -34,7 +34,8 @@ nothing usable is none. Requests of before the last strategy are of the past."""
 LOCK_SECONDS = 15.0
 STATEMENT_SECONDS = 10.0
 """That a decision waits for another one, for each of its three statements, and holds the lock while Dagster is asked:
-together less than the minute after which Dagster gives an evaluation up, while its code server would go on with it."""
+together, once there is a connection, less than the minute after which Dagster gives an evaluation up, while its code
+server would go on with it."""
 
 
 def lock(connection: Connection) -> None:

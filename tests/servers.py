@@ -30,17 +30,21 @@ def reserved_port() -> int:
 @contextlib.contextmanager
 def running_server(command: Sequence[str], *, port: int, ready: str, log: Path) -> Iterator[None]:
     """A server on the port of loopback that answers the path `ready`, until the block ends; its output is in `log`."""
+
+    def told() -> str:
+        return log.read_text(errors="replace")[-2000:]
+
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT)
         try:
             until(
                 lambda: answers_http(port, ready) or process.poll() is not None,
                 seconds=START_SECONDS,
-                says=log.read_text,
+                says=told,
             )
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, told()
             yield
-            assert process.poll() is None, f"{command[0]} ended by itself: {log.read_text()[-2000:]}"
+            assert process.poll() is None, f"{command[0]} ended by itself: {told()}"
         finally:
             process.terminate()
             process.wait(timeout=30)

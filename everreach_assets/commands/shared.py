@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.posts import check_platform
 
 if TYPE_CHECKING:
     from resources.database import Connection, Database
@@ -75,6 +74,7 @@ def refuse_unknown_platform(connection: "Connection", platform: str) -> None:
     Raises:
         InvalidInput: there are none, and the message names the platforms that have some; or it is no platform's name.
     """
+    from everreach_assets.domain.posts import check_platform
     from resources import outcomes
 
     check_platform(platform)

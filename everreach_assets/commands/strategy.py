@@ -7,7 +7,6 @@ import click
 
 from everreach_assets.commands.shared import Moment, open_database, read_settings, refuse_unknown_platform, user
 from everreach_assets.domain.errors import InvalidInput, NotFound, Refused
-from everreach_assets.domain.posts import check_draft, tag_fault
 from everreach_assets.domain.printing import printable_line
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ CITED_CHARACTERS = 100
 
 def _name(_: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """The name itself, if it is one that may be stored and shown."""
+    from everreach_assets.domain.posts import tag_fault
+
     if value and (fault := tag_fault(value)):
         raise InvalidInput(f"{param.opts[0]} {fault}")
     return value
@@ -78,9 +79,10 @@ def list_strategies(platform: str | None) -> None:
         entries = strategy_history.history(connection, platform)
         if platform is not None and not entries:
             refuse_unknown_platform(connection, platform)
+    widest = max((len(_state(each)) for each in entries), default=0)
     for each in entries:
         click.echo(
-            f"{each.strategy_id:>5}  {each.platform:<10}  {_state(each):<47}  "
+            f"{each.strategy_id:>5}  {each.platform:<10}  {_state(each):<{widest}}  "
             f"{each.outcomes:,} outcomes, {each.new_outcomes:,} new: {each.reason or 'built before there was a gate'}"
         )
     if not entries:
@@ -173,6 +175,8 @@ def score(platform: str, text: str, account: str, post_type: str, when: dt.datet
 
     TEXT - is read from the standard input. A text that begins with a hyphen follows after --, as the last argument.
     """
+    from everreach_assets.domain.posts import check_draft
+
     if not account:
         raise InvalidInput("--account is empty: name who will publish the draft; one without posts is taken too")
     if text == "-":

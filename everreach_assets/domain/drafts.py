@@ -21,7 +21,7 @@ SIMILAR_POSTS = 3
 """As many as somebody opens before publishing."""
 LEAST_SIMILARITY = 0.2
 """What is spelled less alike has only common pieces of words in common."""
-NO_VECTOR = "its topic is not known: its text has no vector now"
+NOT_COMPARED = "its topic is not known: there are no vectors to compare"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def matching(draft: Draft, platform: str, claims: Sequence[Claim], topic: Topic 
 
 
 def topic_reason(topic: Topic | None) -> str:
-    """What is said of the draft's topic, where the strategy has any and the draft has a vector."""
+    """What is said of the draft's topic, where it could be compared."""
     if topic is None:
         return "none of the topics is near"
     named = f'"{", ".join(topic.terms)}"' if topic.terms else "one without typical terms"

@@ -68,6 +68,8 @@ class RowMapper:
         for field, rule in self.mapping.columns.items():
             if rule.time_format and not field.endswith("_at"):
                 raise InvalidInput(f"mapping: columns.{field}.time_format: {field} is not a time")
+            if rule.template and field.endswith("_at"):
+                raise InvalidInput(f"mapping: columns.{field}.template: {field} is a time, which has none")
         if self.mapping.metrics and not has_metrics:
             raise InvalidInput(f"mapping: metrics: {kind} have none")
         self._constants = {field: self._constant(field, text) for field, text in self.mapping.constants.items()}
@@ -163,10 +165,13 @@ class RowMapper:
         read = _column_reader(field, rule)
         if field.endswith("_at"):
             return self._time_reader(field, rule.time_format, read)
-        if field in {"platform", ID_FIELD[self.kind]}:
-            return lambda row: read(row).strip()
-        if self.mapping.html_entities or self.mapping.replacements:
+        is_key = field in {"platform", ID_FIELD[self.kind]}
+        if not is_key and (self.mapping.html_entities or self.mapping.replacements):
             read = self._repaired(read)
+        if rule.template is not None:
+            read = _template_reader(read, rule.template)
+        if is_key:
+            return lambda row: read(row).strip()
         return _tag_reader(field, read) if field in TAGS else read
 
     def _time_reader(self, field: str, time_format: str | None, read: TextReader) -> Reader:
@@ -221,7 +226,7 @@ def _listed_columns(header: Collection[str]) -> str:
 
 
 def _column_reader(field: str, rule: ColumnRule) -> TextReader:
-    """The text of the rule's column or columns, or the part of it that its pattern finds, in its template."""
+    """The text of the rule's column or columns, or the part of it that its pattern finds."""
 
     def read_one(row: Mapping[str, object]) -> str:
         return _text(field, row.get(rule.columns[0]))
@@ -230,12 +235,9 @@ def _column_reader(field: str, rule: ColumnRule) -> TextReader:
         return rule.join.join(filter(None, (_text(field, row.get(column)) for column in rule.columns)))
 
     read: TextReader = read_one if len(rule.columns) == 1 else read_several
-    if rule.pattern is not None:
-        read = _part_reader(read, rule.pattern)
-    return read if rule.template is None else _template_reader(read, rule.template)
+    if (pattern := rule.pattern) is None:
+        return read
 
-
-def _part_reader(read: TextReader, pattern: re.Pattern[str]) -> TextReader:
     def read_part(row: Mapping[str, object]) -> str:
         found = pattern.search(read(row))
         return (found[1] or "") if found else ""
@@ -245,7 +247,7 @@ def _part_reader(read: TextReader, pattern: re.Pattern[str]) -> TextReader:
 
 def _template_reader(read: TextReader, template: str) -> TextReader:
     def read_filled(row: Mapping[str, object]) -> str:
-        text = read(row)
+        text = read(row).strip()
         return template.replace("{}", text) if text else ""
 
     return read_filled

@@ -165,8 +165,8 @@ def topics_of(
 def nearest_topic(vector: Vectors, topics: Sequence[Topic], vectors: Mapping[str, Vectors]) -> Topic | None:
     """The topic that a further post belongs to, as k-means would say: the one whose centre is nearest.
 
-    The mean of its central posts stands for the centre, which is stored nowhere. A post that is much farther from it
-    than they are is of no topic.
+    The mean of its central posts, of those that are left, stands for the centre, which is stored nowhere. A post that
+    is much farther from it than they are is of no topic.
 
     Args:
         vector: of the post.

@@ -33,7 +33,7 @@ NEXT_STEPS = {
 
 
 class Fault(BaseModel):
-    """One thing that is wrong in a body."""
+    """One thing that is wrong in a body or an address."""
 
     place: str = Field(description="where, such as outcomes.3.metrics.likes")
     reason: str
@@ -43,12 +43,12 @@ class ErrorAnswer(BaseModel):
     """Every answer with a status of 400 or more."""
 
     error: str = Field(description="what is wrong, and the next step")
-    details: list[Fault] = Field(description="each fault of a body that was read and not accepted")
+    details: list[Fault] = Field(description="each fault of a body or an address that was read and not accepted")
     request_id: str = Field(description="also in the header X-Request-ID and in the service's log")
 
 
 class NotAccepted(InvalidInput):
-    """A body that could be read and is not accepted.
+    """A body that could be read, or an address, that is not accepted.
 
     Attributes:
         faults: what is wrong with it, each by its place.

@@ -68,11 +68,11 @@ class Operation:
         """The operation as a route."""
 
         async def endpoint(request: Request) -> Response:
-            if self.needs_token:
+            if self.needs_token:  # else it is a probe, and whoever adds a parameter means nothing by it
                 tokens.check(request)
-            if self.lane is None:  # a probe: whoever adds a parameter to it means nothing by it
+                _refuse_parameters(request)
+            if self.lane is None:
                 return self._respond({}, b"")
-            _refuse_parameters(request)
             with self.lane.place():
                 body = await body_bytes(request) if self.body else b""
                 return await self.lane.run(partial(self._respond, request.path_params, body))
@@ -129,9 +129,9 @@ class Operation:
         return described
 
     def _error_statuses(self) -> list[int]:
-        of_token = [401] if self.needs_token else []
+        of_token = [401, 422] if self.needs_token else []
         of_body = [400, 408, 413, 415] if self.body else []
-        return [*self.error_statuses, *of_token, *of_body, *([422, 503] if self.lane else [])]
+        return [*self.error_statuses, *of_token, *of_body, *([503] if self.lane else [])]
 
 
 def openapi_document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def openapi_document(operations: Sequence[Operation], version: str) -> dict[str,
 
 
 def _refuse_parameters(request: Request) -> None:
-    """No operation takes any. One that is passed over would seem to be heeded."""
+    """None is taken. One that is passed over would seem to be heeded."""
     if names := [shown(name) for name in request.query_params][:3]:
         reason = "no call takes a parameter in its address: leave it out"
         raise NotAccepted(f"{', '.join(names)}: {reason}", [Fault(place=name, reason=reason) for name in names])

@@ -17,7 +17,7 @@ class Strategies:
 
     Args:
         database: opened by the caller, and closed after the last call.
-        searches: what scrubs texts, opened when it is first needed.
+        searches: what scrubs and embeds texts and has the vectors, opened when it is first needed.
     """
 
     def __init__(self, database: Database, searches: Searches) -> None:

@@ -158,9 +158,12 @@ def test_the_first_run_embeds_all_and_the_second_embeds_nothing_and_says_so(memo
 def test_what_arrives_after_it_was_counted_is_embedded_too(
     in_postgres: Memory, monkeypatch: pytest.MonkeyPatch, collection: str
 ) -> None:
+    in_postgres.embed()
     if collection == OUTCOMES.name:
-        in_postgres.embed()
         classify_new_outcomes(in_postgres.database)
+    else:
+        change_text(in_postgres, "p001", "\x1f")  # nothing of it is left to embed
+        change_text(in_postgres, "p002", "Another text")
     count = documents.count
 
     def count_and_go_on(*arguments: Any) -> tuple[int, int]:
@@ -176,8 +179,12 @@ def test_what_arrives_after_it_was_counted_is_embedded_too(
     with monkeypatch.context() as patched:
         patched.setattr(documents, "count", count_and_go_on)
         report = in_postgres.embed(collection)
-    assert (report.embedded, report.unchanged, report.not_embedded) == (POSTS + 3, 0, 0)
-    assert len(in_postgres.stored(collection)) == POSTS + 3
+    if collection == OUTCOMES.name:
+        assert (report.embedded, report.unchanged, report.not_embedded) == (POSTS + 3, 0, 0)
+        assert len(in_postgres.stored(collection)) == POSTS + 3
+    else:
+        assert (report.embedded, report.unchanged, report.not_embedded) == (1 + 3, POSTS - 2, 1)
+        assert in_postgres.stored().keys() == {f"x:p{post:03d}" for post in range(POSTS + 3)} - {"x:p001"}
 
 
 def test_only_a_changed_text_is_embedded_again(memory: Memory) -> None:

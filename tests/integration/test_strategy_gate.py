@@ -309,7 +309,7 @@ def test_a_draft_is_told_what_is_known_of_its_topic(loop: Loop) -> None:
     assert for_soup == {"less"}
     assert "soup" in why
     assert told("Quarterly figures")[1] == "none of the topics is near"
-    assert told("") == (set(), "its topic is not known: its text has no vector now")
+    assert told("") == (set(), "its topic is not known: there are no vectors to compare")
 
 
 @only_pgvector
@@ -321,7 +321,7 @@ def test_a_draft_is_scored_without_its_topic_where_no_provider_has_the_space(loo
     elsewhere = Space("openai", "text-embedding-3-small", 1536, "1")  # and no key is set
     with closing(VectorDB(loop.database, HnswIndex(loop.database), lambda _: elsewhere)) as vector_db:
         unknown = DraftScorer(loop.database, loop.embedder, vector_db).score("Post about soup", "x", "ann").score
-    assert unknown.reasons[-1] == "its topic is not known: its text has no vector now"
+    assert unknown.reasons[-1] == "its topic is not known: there are no vectors to compare"
     assert unknown.expected_score == known.expected_score
 
 

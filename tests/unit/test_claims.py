@@ -96,11 +96,16 @@ def test_fewer_than_eight_effective_posts_on_a_side_are_no_rule_however_large_th
     assert {each.evidence for each in findings.values()} <= {"explore"}
 
 
-@pytest.mark.parametrize(("days", "evidence"), [(1, "hypothesis"), (4, "hypothesis"), (5, "rule"), (20, "rule")])
-def test_posts_of_few_days_are_no_rule(days: int, evidence: str) -> None:
+@pytest.mark.parametrize(
+    ("days", "days_of_others", "evidence"),
+    [(1, 100, "hypothesis"), (4, 100, "hypothesis"), (5, 100, "rule"), (20, 5, "rule"), (20, 4, "hypothesis")],
+)
+def test_posts_of_few_days_on_either_side_are_no_rule(days: int, days_of_others: int, evidence: str) -> None:
     posts = posts_with(noise(4) + 2.0 * first(20))
     dated = [
-        dataclasses.replace(each, published_at=START + dt.timedelta(days=place % (days if place < 20 else 100)))
+        dataclasses.replace(
+            each, published_at=START + dt.timedelta(days=place % (days if place < 20 else days_of_others))
+        )
         for place, each in enumerate(posts.outcomes)
     ]
     findings = found(dataclasses.replace(posts, outcomes=dated), {ONE: first(20)})

@@ -106,6 +106,11 @@ def test_a_time_that_yaml_reads_on_its_own_is_a_constant_like_any_other(write: W
     assert row.fields["observed_at"] == datetime(2016, 6, 25, tzinfo=UTC)
 
 
+def test_a_time_has_no_template() -> None:
+    with pytest.raises(InvalidInput, match=r"columns\.published_at\.template: published_at is a time"):
+        mapper(columns={"published_at": {"column": "day", "template": "{}Z"}})
+
+
 def test_a_field_that_the_kind_lacks_is_refused_with_those_it_has() -> None:
     with pytest.raises(InvalidInput, match=r"posts have no field 'titel'; they have platform, post_id"):
         mapper(columns={"titel": "a"})
@@ -145,14 +150,18 @@ def test_fields_come_from_columns_joined_extracted_and_cleaned() -> None:
 def test_a_template_is_written_around_what_there_is() -> None:
     by = mapper(
         constants={"platform": "x"},
+        html_entities=True,
         columns={
             "post_id": {"column": "link", "pattern": "id=([0-9]+)", "template": "post-{}"},
-            "url": {"column": "id", "template": "https://example.com/{}?full"},
+            "url": {"column": "id", "template": "https://example.com/?id={}&section=2"},
         },
     )
-    assert by.map({"link": "?id=7", "id": "a{}b"}).fields["url"] == "https://example.com/a{}b?full"
-    row = by.map({"link": "?id=7", "id": ""})
+    assert by.map({"link": "?id=7", "id": "a{}b"}).fields["url"] == "https://example.com/?id=a{}b&section=2"
+    assert by.map({"link": "?id=7", "id": " 8 "}).fields["url"] == "https://example.com/?id=8&section=2"
+    row = by.map({"link": "?id=7", "id": "  "})
     assert (row.fields["post_id"], row.fields["url"]) == ("post-7", "")
+    with pytest.raises(InvalidInput, match="post_id is empty"):
+        by.map({"link": "", "id": "8"})
 
 
 def test_without_a_mapping_columns_are_named_after_fields_and_metrics() -> None:

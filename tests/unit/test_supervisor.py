@@ -17,10 +17,18 @@ def test_of_servers_of_ones_own_the_address_is_said_and_no_password() -> None:
     assert "hunter2" not in str(said)
 
 
-def test_of_a_chroma_of_ones_own_the_address_is_said_and_no_password() -> None:
-    settings = Settings(_env_file=None, vector_backend="chroma", chroma_host="http://me:hunter2@10.1.2.3")
-    said = places_of(settings, Addresses("postgresql:///x", "postgresql:///x", settings.chroma_host, 8001), [])
-    assert "  index       Chroma at 10.1.2.3:8001" in said.splitlines()
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("10.1.2.3", "10.1.2.3:8001"),
+        ("http://me:hunter2@10.1.2.3", "10.1.2.3:8001"),
+        ("http://me:hunter2@10.1.2.3:9000", "10.1.2.3:9000"),
+    ],
+)
+def test_of_a_chroma_of_ones_own_the_address_is_said_and_no_password(host: str, place: str) -> None:
+    settings = Settings(_env_file=None, vector_backend="chroma", chroma_host=host)
+    said = places_of(settings, Addresses("postgresql:///x", "postgresql:///x", host, 8001), [])
+    assert f"  index       Chroma at {place}" in said.splitlines()
     assert "hunter2" not in said
 
 
