@@ -21,7 +21,7 @@ from everreach_assets.build import build_definitions
 from everreach_assets.domain.collections import COLLECTIONS, CONTENT
 from everreach_assets.domain.errors import EverReachError, InvalidInput
 from everreach_assets.domain.mapping_files import FileMapping, Kind, load_mapping
-from everreach_assets.domain.sample import write_sample
+from everreach_assets.domain.sample import ACCOUNTS, write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms, shards, weeks
@@ -36,6 +36,7 @@ from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.embedder import Embedder
 from resources.intake import ingest_file
+from resources.retention import holds
 from resources.servers import running_servers
 from resources.settings import Settings
 from resources.vector_db import VectorDB
@@ -93,6 +94,8 @@ def run(
             files = _own_files(posts) if posts else _sample_files(stack)
             for kind, path in files.items():
                 _ingest(console, database, kind, path, mapping, platform)
+            if not posts:
+                hold_the_sample(database)
         with steps.step("load Dagster"):
             instance = stack.enter_context(dg.DagsterInstance.from_config(str(prepare_dagster_home(settings))))
             fail_lost_runs(instance, launcher_is_gone=False)
@@ -123,6 +126,21 @@ def _own_files(posts: Path) -> dict[Kind, Path]:
 
 def _sample_files(stack: contextlib.ExitStack) -> dict[Kind, Path]:
     return write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everreach-sample-"))))
+
+
+def hold_the_sample(database: Database) -> None:
+    """Keep the sample's posts whatever their age: their dates stand still, and a year later all would be expired.
+
+    One hold for each account, which `everreach retention hold lift` ends; those in force are not placed again.
+    """
+    with database.transaction() as connection:
+        held = {(each.platform, each.account) for each in holds.in_force(connection) if each.scope == "account"}
+        for platform, account in [(each.platform, each.name) for each in ACCOUNTS]:
+            if (platform, account) not in held:
+                holds.place(
+                    connection, "account", platform=platform, account=account,
+                    reason="the sample: its dates stand still", placed_by="everreach run",
+                )  # fmt: skip
 
 
 def _ingest(

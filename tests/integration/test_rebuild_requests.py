@@ -329,11 +329,11 @@ def test_a_decision_that_waits_for_dagster_leaves_the_lock_to_others(
     at.record(range(10))
 
     def hang(*_: object) -> bool:
-        time.sleep(1)
+        time.sleep(3)
         return False
 
     with monkeypatch.context() as patched:
-        patched.setattr(rebuilds, "STATEMENT_SECONDS", 0.2)
+        patched.setattr(rebuilds, "STATEMENT_SECONDS", 0.8)
         patched.setattr("sensors.strategy_rebuild_sensor.is_under_way", hang)
         with pytest.raises(Unavailable, match="idle-in-transaction timeout"):
             at.tick()

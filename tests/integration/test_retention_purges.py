@@ -19,12 +19,15 @@ from everreach_assets import retention as steps
 from everreach_assets.domain.collections import CONTENT, OUTCOMES, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput, Refused, Unavailable
 from everreach_assets.domain.retention import read_policy
+from everreach_assets.domain.sample import ACCOUNTS, POSTS_PER_ACCOUNT, write_sample
 from everreach_assets.domain.vectors import Document
+from everreach_assets.main_job import hold_the_sample
 from everreach_assets.retention import PurgeReport, RetentionRules
 from resources import archives
 from resources.chroma_index import ChromaIndex
 from resources.database import Database
 from resources.hnsw_index import HnswIndex
+from resources.intake import ingest_file
 from resources.retention import holds, purges, receipts
 from tests.indexes import emptied_chroma
 from tests.killed import run_until_killed
@@ -168,6 +171,24 @@ def test_each_hold_keeps_what_it_covers_until_it_is_lifted(store: Store, scope: 
 def test_a_hold_that_names_too_little_or_too_much_is_refused(store: Store, scope: str, named: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match="the hold is refused"):
         store.hold(scope, **named)
+
+
+def test_the_sample_of_the_main_job_is_kept_whatever_its_age_until_its_holds_are_lifted(
+    store: Store, tmp_path: Path
+) -> None:
+    ingest_file(store.database, "posts", write_sample(tmp_path / "sample")["posts"])
+    store.run("UPDATE actp_feedback_posts SET published_at = published_at - interval '5 years'")
+    store.run("UPDATE outcome_snapshots SET strategy_id = 1")  # as if a strategy had consumed them
+    store.add_post("own", 400 * DAY)
+    store.embed(CONTENT.name)
+    hold_the_sample(store.database)
+    hold_the_sample(store.database)
+    with store.database.connection() as connection:
+        placed = holds.in_force(connection)
+    assert len(placed) == len(ACCOUNTS)
+    assert store.planned() == ["x:own"]
+    store.lift(*(each.hold_id for each in placed))
+    assert len(store.planned()) == len(ACCOUNTS) * POSTS_PER_ACCOUNT + 1
 
 
 @pytest.mark.parametrize("as_counter_exemplar", [False, True])

@@ -73,7 +73,7 @@ def test_a_part_that_hangs_is_named_hides_no_other_and_is_asked_again_when_it_le
     checks: dict[str, Callable[[], None]] = {
         "fine": lambda: None, "hanging": hang, "failing": fail, "broken": break_down,
     }  # fmt: skip
-    parts = ReadinessOfParts(checks, part_seconds=0.3)
+    parts = ReadinessOfParts(checks, part_seconds=1)
     expected = {"fine": True, "hanging": False, "failing": False, "broken": False}
     start = time.monotonic()
     assert [states(parts) for _ in range(3)] == [expected] * 3

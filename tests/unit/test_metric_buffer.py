@@ -28,7 +28,7 @@ class Store:
 
 def test_items_are_written_together_after_a_while() -> None:
     store = Store()
-    buffer = MetricBuffer(store, write_after_seconds=0.05)
+    buffer = MetricBuffer(store, write_after_seconds=1)
     for number in range(5):
         buffer.add(number)
     assert store.written == []

@@ -57,7 +57,7 @@ def _rows_read(database_url: str) -> tuple[int, int]:
     """Rows of the ledger and of vectors that closed sessions have read, and how often they scanned a whole table."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         while connection.execute(
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             " AND backend_type = 'client backend'"
         ).fetchone():
             time.sleep(0.01)  # a session counts what it read when it ends
