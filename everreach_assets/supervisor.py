@@ -34,7 +34,7 @@ from resources.hosts import chroma_place, postgres_place
 from resources.ports import LOOPBACK, answers_http, is_port_free
 from resources.processes import end_processes, is_alive
 from resources.servers import embedded_processes, running_servers, stop_unused_servers
-from resources.settings import PROJECT_FOLDER, Settings
+from resources.settings import PROJECT_FOLDER, Settings, bracketed
 
 MARK = "EVERREACH_UP_HOME"
 GRACE_SECONDS = 15  # a run worker that is told to end writes its last events
@@ -306,7 +306,7 @@ def _url(settings: Settings) -> str:
 def _service_url(settings: Settings) -> str:
     scheme = "https" if settings.tls_files else "http"
     host = settings.service_host_here
-    name = "localhost" if host == LOOPBACK else f"[{host}]" if ":" in host else host
+    name = "localhost" if host == LOOPBACK else bracketed(host)
     return f"{scheme}://{name}:{settings.everreach_metrics_port}"
 
 

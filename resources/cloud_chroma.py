@@ -29,6 +29,7 @@ from everreach_assets.domain.vectors import Vector
 from resources.chroma_index import HNSW, REVISION_KEY, close_client, number_as_decimal, open_client
 from resources.cloud_store import RowsRefused
 from resources.hosts import chroma_host
+from resources.settings import bracketed
 
 PREFIX = "everreach"
 REMOVED = "removed"
@@ -63,9 +64,9 @@ class ChromaCloud:
         database: str = "default_database",
         request_seconds: float = 60.0,
     ) -> None:
-        self.address = f"{'https' if is_ssl else 'http'}://{chroma_host(host)}:{port}/{tenant}/{database}"
+        self._host = bracketed(chroma_host(host))
+        self.address = f"{'https' if is_ssl else 'http'}://{self._host}:{port}/{tenant}/{database}"
         self.requests = 0
-        self._host = chroma_host(host)
         self._port = port
         self._is_ssl = is_ssl
         self._headers = {"X-Chroma-Token": token, "Authorization": f"Bearer {token}"} if token else {}

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import pq
 
 from everreach_assets.domain.errors import InvalidInput, Refused
-from resources.settings import Settings
+from resources.settings import Settings, bracketed
 
 LOOPBACK_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128")))
 PRIVATE_NETWORKS = tuple(
@@ -97,7 +97,7 @@ def chroma_host(host: str) -> str:
 def chroma_place(host: str, port: int) -> str:
     """Host and port, without what else a whole address says; a port in it comes first, as for Chroma's client."""
     parts = urlsplit(host if "//" in host else f"//{host}")
-    return f"{chroma_host(host)}:{parts.port or port}"
+    return f"{bracketed(chroma_host(host))}:{parts.port or port}"
 
 
 def _postgres_options(url: str) -> dict[str, str]:

@@ -4,6 +4,8 @@ A setting comes from the environment, else from the `.env` file in the project's
 `.env.example` lists them all (a test compares the two).
 """
 
+import contextlib
+import ipaddress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,6 +52,14 @@ def check_redis_url(address: SecretStr | None) -> SecretStr | None:
     return address
 
 
+def bracketed(host: str) -> str:
+    """The host as it stands in an address: of IPv6 in brackets (RFC 3986, 3.2.2)."""
+    with contextlib.suppress(ValueError):
+        return f"[{ipaddress.IPv6Address(host)}]"
+    return host
+
+
+Host = Annotated[str | None, AfterValidator(lambda host: host and bracketed(host))]
 RedisAddress = Annotated[SecretStr | None, AfterValidator(check_redis_url)]
 DatabaseAddress = Annotated[SecretStr | None, AfterValidator(check_database_url)]
 
@@ -75,7 +85,7 @@ class Settings(BaseSettings):
         None, description="postgresql:// address of Dagster's own database; empty: `dagster` on the same server"
     )
     vector_backend: Literal["chroma", "pgvector"] = Field("chroma", description="Who answers searches")
-    chroma_host: str | None = Field(None, description="Host of a Chroma server; empty: an embedded one")
+    chroma_host: Host = Field(None, description="Host of a Chroma server; empty: an embedded one")
     chroma_port: int = Field(8000, ge=1, le=65535, description="Port of the Chroma server")
     everreach_trusted_hosts: str | None = Field(
         None, description="Hosts of yours outside private networks that may hold every row, with commas between them"
@@ -83,7 +93,7 @@ class Settings(BaseSettings):
     cloud_vector_backend: Literal["none", "chroma", "pgvector"] = Field(
         "none", description="The cloud that gets a copy of what may leave"
     )
-    cloud_chroma_host: str | None = Field(None, description="Host of the cloud's Chroma server")
+    cloud_chroma_host: Host = Field(None, description="Host of the cloud's Chroma server")
     cloud_chroma_port: int = Field(443, ge=1, le=65535, description="Port of the cloud's Chroma server")
     cloud_chroma_ssl: bool = Field(True, description="Reach it by https; anything else only on this machine")
     cloud_chroma_token: SecretStr | None = Field(None, description="Key that the cloud's Chroma server asks for")

@@ -82,7 +82,9 @@ def test_an_address_that_hides_its_host_is_refused() -> None:
         postgres_hosts("postgresql://localhost/everreach?nonsense=secret")
 
 
-@pytest.mark.parametrize("host", [PUBLIC, f"https://{PUBLIC}", f"{PUBLIC}:8000", "index.invalid"])
+@pytest.mark.parametrize(
+    "host", [PUBLIC, f"https://{PUBLIC}", f"{PUBLIC}:8000", "index.invalid", "2001:db8::1", "[2001:db8::1]"]
+)
 def test_an_index_on_another_host_is_refused_where_it_is_used(host: str) -> None:
     with pytest.raises(Refused, match="CHROMA_HOST"):
         refuse_foreign_hosts(settings(chroma_host=host))

@@ -23,11 +23,13 @@ def test_of_servers_of_ones_own_the_address_is_said_and_no_password() -> None:
         ("10.1.2.3", "10.1.2.3:8001"),
         ("http://me:hunter2@10.1.2.3", "10.1.2.3:8001"),
         ("http://me:hunter2@10.1.2.3:9000", "10.1.2.3:9000"),
+        ("fd00::7", "[fd00::7]:8001"),
+        ("http://[fd00::7]:9000", "[fd00::7]:9000"),
     ],
 )
 def test_of_a_chroma_of_ones_own_the_address_is_said_and_no_password(host: str, place: str) -> None:
     settings = Settings(_env_file=None, vector_backend="chroma", chroma_host=host)
-    said = places_of(settings, Addresses("postgresql:///x", "postgresql:///x", host, 8001), [])
+    said = places_of(settings, Addresses("postgresql:///x", "postgresql:///x", settings.chroma_host, 8001), [])
     assert f"  index       Chroma at {place}" in said.splitlines()
     assert "hunter2" not in said
 
