@@ -235,7 +235,7 @@ def openai_embedder(database: Database, server: OpenAIServer, quota: int = 10_00
         width=WIDTH,
     )
     calls = ProviderCalls(database, EmbeddingQuota(database, quota, lifetime_seconds=60))
-    return Embedder(provider, requests_of=lambda each, _: ProviderRequests(each, timeout_seconds=0.5, on_call=calls))
+    return Embedder(provider, requests_of=lambda each, _: ProviderRequests(each, timeout_seconds=3, on_call=calls))
 
 
 def daily_calls(database: Database) -> list[tuple[str, int]]:
