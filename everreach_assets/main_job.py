@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from everreach_assets.build import build_definitions
-from everreach_assets.domain.collections import COLLECTIONS, CONTENT
+from everreach_assets.domain.collections import COLLECTIONS, CONTENT, PROSPECTS
 from everreach_assets.domain.errors import EverReachError, InvalidInput
 from everreach_assets.domain.mapping_files import FileMapping, Kind, load_mapping
-from everreach_assets.domain.sample import ACCOUNTS, write_sample
+from everreach_assets.domain.sample import ACCOUNTS, PROSPECT_IDS, write_sample
 from everreach_assets.lost_runs import fail_lost_runs, process_tag
 from everreach_assets.memory import open_database, open_embedder, open_vector_db
 from everreach_assets.partitions import platforms, shards, weeks
@@ -129,18 +129,18 @@ def _sample_files(stack: contextlib.ExitStack) -> dict[Kind, Path]:
 
 
 def hold_the_sample(database: Database) -> None:
-    """Keep the sample's posts whatever their age: their dates stand still, and a year later all would be expired.
+    """Keep the sample's posts and people whatever their age, by a hold on each account and person.
 
-    One hold for each account, which `everreach retention hold lift` ends; those in force are not placed again.
+    The posts' dates stand still, and the people all came on one day: else the nightly purge would come to want more at
+    once than it may. Holds in force are not placed again; those that somebody has lifted are.
     """
+    subjects = [("account", {"platform": each.platform, "account": each.name}) for each in ACCOUNTS]
+    subjects += [("document", {"collection": PROSPECTS.name, "doc_id": each}) for each in PROSPECT_IDS]
     with database.transaction() as connection:
-        held = {(each.platform, each.account) for each in holds.in_force(connection) if each.scope == "account"}
-        for platform, account in [(each.platform, each.name) for each in ACCOUNTS]:
-            if (platform, account) not in held:
-                holds.place(
-                    connection, "account", platform=platform, account=account,
-                    reason="the sample: its dates stand still", placed_by="everreach run",
-                )  # fmt: skip
+        held = {(each.platform, each.account, each.doc_id) for each in holds.in_force(connection)}
+        for scope, named in subjects:
+            if (named.get("platform"), named.get("account"), named.get("doc_id")) not in held:
+                holds.place(connection, scope, **named, reason="the sample", placed_by="everreach run")
 
 
 def _ingest(

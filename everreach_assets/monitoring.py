@@ -22,7 +22,7 @@ from everreach_assets.processes import Child, Command, marked, start, stop_reque
 from resources.alert_token import keep_alert_token
 from resources.ports import LOOPBACK, answers_http, is_port_free
 from resources.processes import end_processes
-from resources.settings import PROJECT_FOLDER, Settings
+from resources.settings import PROJECT_FOLDER, Settings, bracketed
 
 MARK = "EVERREACH_MONITORING_HOME"
 GRACE_SECONDS = 15
@@ -63,8 +63,7 @@ def run(settings: Settings, *, folder: Path = PROJECT_FOLDER / "prometheus") -> 
 
 def write_configuration(settings: Settings, folder: Path, data: Path) -> None:
     """Write what the two run on: the files of the folder with the ports and the token of these settings."""
-    host = settings.service_host_here
-    service = f"[{host}]" if ":" in host else host
+    service = bracketed(settings.service_host_here)
     ports = {
         "127.0.0.1:9090": f"{service}:{settings.everreach_metrics_port}",
         "127.0.0.1:9093": f"{LOOPBACK}:{settings.alertmanager_port}",

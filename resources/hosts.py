@@ -13,7 +13,7 @@ import psycopg
 from psycopg import pq
 
 from everreach_assets.domain.errors import InvalidInput, Refused
-from resources.settings import Settings, bracketed
+from resources.settings import Settings, bracketed, plain_host
 
 LOOPBACK_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128")))
 PRIVATE_NETWORKS = tuple(
@@ -42,7 +42,9 @@ def refuse_foreign_hosts(settings: Settings) -> None:
         cache = urlsplit(settings.embedding_cache_url.get_secret_value())
         hosts.append(("EMBEDDING_CACHE_URL", "/" if cache.scheme == "unix" else cache.hostname or "localhost"))
     for setting, host in hosts:
-        if host.lower() not in settings.trusted_hosts and not _is_within(host, LOOPBACK_NETWORKS + PRIVATE_NETWORKS):
+        if plain_host(host) not in settings.trusted_hosts and not _is_within(
+            host, LOOPBACK_NETWORKS + PRIVATE_NETWORKS
+        ):
             raise Refused(
                 f"{setting} names {host}, which is neither this machine nor in a private network, and prospects must "
                 "not leave: name a server of your own, or, if that host is yours, add it to EVERREACH_TRUSTED_HOSTS"

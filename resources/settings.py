@@ -59,6 +59,11 @@ def bracketed(host: str) -> str:
     return host
 
 
+def plain_host(host: str) -> str:
+    """In lower case, IPv6 in its shortest form and without brackets: two that are the same look the same."""
+    return bracketed(host.strip().lower().strip("[]")).strip("[]")
+
+
 Host = Annotated[str | None, AfterValidator(lambda host: host and bracketed(host))]
 RedisAddress = Annotated[SecretStr | None, AfterValidator(check_redis_url)]
 DatabaseAddress = Annotated[SecretStr | None, AfterValidator(check_database_url)]
@@ -264,9 +269,7 @@ class Settings(BaseSettings):
     @property
     def trusted_hosts(self) -> frozenset[str]:
         """The hosts that the operator says are theirs, in lower case."""
-        return frozenset(
-            host for each in (self.everreach_trusted_hosts or "").split(",") if (host := each.strip().lower())
-        )
+        return frozenset(host for each in (self.everreach_trusted_hosts or "").split(",") if (host := plain_host(each)))
 
     @property
     def chosen_provider(self) -> Literal["local", "openai", "voyage", "http"]:

@@ -106,8 +106,8 @@ class Identity:
         """What must be in no sink beside the marker: every number, whole and its ends."""
         area, exchange, line = self.us_groups
         german_area, german_line = self.german_groups
-        # With the area's end before them: of seven digits alone, a time in fractions of a second can have the same.
-        groups = [f"{area}{start}{exchange}{gap}{line}" for start, gap in ((") ", "-"), (" ", " "), (".", "."))]
+        # The dot before: a time in fractions of a second, which has one dot, can have the same seven digits.
+        groups = [f"{exchange}-{line}", f"{exchange} {line}", f".{exchange}.{line}"]
         german = [german_line, f"{german_line[:4]} {german_line[4:]}", f"{german_area}{german_line}"]
         return [f"{area}{exchange}{line}", *groups, *german]
 

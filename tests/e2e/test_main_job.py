@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from everreach_assets.build import build_definitions
-from everreach_assets.domain.sample import make_sample
+from everreach_assets.domain.sample import ACCOUNTS, PROSPECT_IDS, make_sample
 from resources.addresses import child_environment, prepare_dagster_home
 from resources.database import Database
 from resources.servers import embedded_processes, running_servers
@@ -114,6 +114,10 @@ def test_the_first_run_prints_all_that_came_out_and_what_to_do_next(first_run: t
     assert make_run.startswith("  make run POSTS=")
     assert data == f"The data is in {commands.settings.home}."
     assert "Searches are answered by pgvector" in printed
+
+
+def test_the_first_run_holds_the_sample(everreach: Everreach) -> None:
+    assert len(everreach("retention", "hold", "list").splitlines()) == len(ACCOUNTS) + len(PROSPECT_IDS)
 
 
 def test_the_first_run_leaves_no_process(everreach: Everreach) -> None:
@@ -241,7 +245,7 @@ def test_a_file_without_rows_is_no_failure(everreach: Everreach, shared_data: Pa
     assert "0 rows read" in everreach("ingest", "posts", empty, "--map", MAPPINGS / "facebook.yaml")
 
 
-COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock", "retention_plan")
+COUNTS_OF_WORK = ("metric_", "embedding_call_days", "embedding_costs", "retention_clock", "retention_plans")
 """Tables, by the beginning of their names, in which every run leaves what it did, also where it changed nothing."""
 
 

@@ -176,13 +176,15 @@ def test_slow_and_stuck_callers_stop_neither_a_scrape_nor_another_kind_of_call(a
         callers = stack.enter_context(ThreadPoolExecutor(60))
         address = f"{api.address}/api/v1/outcomes"
         stuck = [callers.submit(httpx.post, address, json=outcome, headers=BEARER, timeout=60) for _ in range(60)]
-        until(lambda: sum(each.done() for each in stuck) >= 28, seconds=30)  # 32 places
+        until(lambda: sum(each.done() for each in stuck) >= 28, seconds=8)  # 32 places
         turned_away = [each.result() for each in stuck if each.done()]
         assert {each.status_code for each in turned_away} == {503}
         assert {each.headers["retry-after"] for each in turned_away} == {"1"}
         for path in ("/metrics", "/healthz", "/openapi.json"):
             start = time.monotonic()
-            assert api.client.get(path).status_code == 200
+            answer = api.client.get(path)
+            assert answer.status_code == 200
+            assert path != "/metrics" or "everreach_exporter_up 1.0" in answer.text  # it reached the database
             assert time.monotonic() - start < 10, path  # an aim of 50 ms, on a machine that others use too
         assert api.search(collection="content_embeddings", text="churn").status_code == 200
         other.rollback()

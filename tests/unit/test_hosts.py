@@ -91,6 +91,17 @@ def test_an_index_on_another_host_is_refused_where_it_is_used(host: str) -> None
     refuse_foreign_hosts(settings(chroma_host=host, vector_backend="pgvector"))
 
 
+@pytest.mark.parametrize("host", ["fd00::7", "[fd00::7]", "::1", "http://[fe80::1]:8000", "10.1.2.3"])
+def test_an_index_on_this_machine_or_in_a_private_network_is_taken(host: str) -> None:
+    refuse_foreign_hosts(settings(chroma_host=host))
+
+
+@pytest.mark.parametrize("host", ["2001:db8:0:0::1", "[2001:DB8::1]", "https://[2001:db8::1]:8000"])
+@pytest.mark.parametrize("trusted", ["2001:db8::1", "[2001:db8::1]", "x.example, 2001:DB8:0:0:0::1"])
+def test_an_ipv6_address_is_trusted_however_it_is_written(host: str, trusted: str) -> None:
+    refuse_foreign_hosts(settings(chroma_host=host, everreach_trusted_hosts=trusted))
+
+
 def test_an_operator_may_say_that_a_host_is_theirs() -> None:
     trusted = f" other.example , {PUBLIC.upper()},DB.example.org"
     refuse_foreign_hosts(settings(everreach_database_url=f"postgresql://{PUBLIC}/x", everreach_trusted_hosts=trusted))
@@ -165,3 +176,5 @@ def test_no_secret_is_in_what_names_a_cloud() -> None:
         cloud_vector_backend="chroma", cloud_chroma_host="cloud.invalid", cloud_chroma_token=SecretStr("hunter2")
     )
     assert open_cloud(chroma).address == "https://cloud.invalid:443/default_tenant/default_database"
+    chroma = settings(cloud_vector_backend="chroma", cloud_chroma_host="2001:db8::1")
+    assert open_cloud(chroma).address == "https://[2001:db8::1]:443/default_tenant/default_database"

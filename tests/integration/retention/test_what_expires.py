@@ -8,7 +8,7 @@ import pytest
 from everreach_assets import retention as steps
 from everreach_assets.domain.collections import CONTENT, OUTCOMES, PROSPECTS
 from everreach_assets.domain.errors import InvalidInput
-from everreach_assets.domain.sample import ACCOUNTS, POSTS_PER_ACCOUNT, write_sample
+from everreach_assets.domain.sample import ACCOUNTS, POSTS_PER_ACCOUNT, PROSPECT_IDS, write_sample
 from everreach_assets.main_job import hold_the_sample
 from resources.database import Database
 from resources.intake import ingest_file
@@ -142,19 +142,23 @@ def test_a_hold_that_names_too_little_or_too_much_is_refused(store: Store, scope
 def test_the_sample_of_the_main_job_is_kept_whatever_its_age_until_its_holds_are_lifted(
     store: Store, tmp_path: Path
 ) -> None:
-    ingest_file(store.database, "posts", write_sample(tmp_path / "sample")["posts"])
+    files = write_sample(tmp_path / "sample")
+    ingest_file(store.database, "posts", files["posts"])
+    ingest_file(store.database, "prospects", files["prospects"])
     store.run("UPDATE actp_feedback_posts SET published_at = published_at - interval '5 years'")
     store.run("UPDATE outcome_snapshots SET strategy_id = 1")  # as if a strategy had consumed them
+    store.run("UPDATE prospects SET first_seen_at = first_seen_at - interval '5 years'")
     store.add_post("own", 400 * DAY)
-    store.embed(CONTENT.name)
+    store.add_prospect("of-ones-own", 400 * DAY)
+    store.embed(CONTENT.name, PROSPECTS.name)
     hold_the_sample(store.database)
     hold_the_sample(store.database)
     with store.database.connection() as connection:
         placed = holds.in_force(connection)
-    assert len(placed) == len(ACCOUNTS)
-    assert store.planned() == ["x:own"]
+    assert len(placed) == len(ACCOUNTS) + len(PROSPECT_IDS)
+    assert sorted(store.planned()) == ["of-ones-own", "x:own"]
     store.lift(*(each.hold_id for each in placed))
-    assert len(store.planned()) == len(ACCOUNTS) * POSTS_PER_ACCOUNT + 1
+    assert len(store.planned()) == len(ACCOUNTS) * POSTS_PER_ACCOUNT + len(PROSPECT_IDS) + 2
 
 
 @pytest.mark.parametrize("as_counter_exemplar", [False, True])
