@@ -7,7 +7,7 @@ does not: connecting.
 import ipaddress
 import socket
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import psycopg
 from psycopg import pq
@@ -92,14 +92,16 @@ def postgres_place(url: str) -> str:
 
 def chroma_host(host: str) -> str:
     """The host alone; Chroma's client also takes a whole address for one."""
-    parts = urlsplit(host if "//" in host else f"//{host}")
-    return parts.hostname or host
+    return _chroma_parts(host).hostname or host
 
 
 def chroma_place(host: str, port: int) -> str:
     """Host and port, without what else a whole address says; a port in it comes first, as for Chroma's client."""
-    parts = urlsplit(host if "//" in host else f"//{host}")
-    return f"{bracketed(chroma_host(host))}:{parts.port or port}"
+    return f"{bracketed(chroma_host(host))}:{_chroma_parts(host).port or port}"
+
+
+def _chroma_parts(host: str) -> SplitResult:
+    return urlsplit(host if "//" in host else f"//{host}")
 
 
 def _postgres_options(url: str) -> dict[str, str]:

@@ -268,7 +268,7 @@ class Settings(BaseSettings):
 
     @property
     def trusted_hosts(self) -> frozenset[str]:
-        """The hosts that the operator says are theirs, in lower case."""
+        """The hosts that the operator says are theirs, each as `plain_host` writes it."""
         return frozenset(host for each in (self.everreach_trusted_hosts or "").split(",") if (host := plain_host(each)))
 
     @property

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -32,20 +33,29 @@ def everreach(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everreach]:
 
 
 @pytest.fixture(scope="module")
-def by_hand(everreach: Everreach) -> Everreach:
-    """With those schedules stopped whose runs a test would take for its own."""
+def by_hand(everreach: Everreach) -> None:
+    """Stops the schedules whose runs a test would take for its own."""
     for name in ("memory_refresh_schedule", "retention_schedule"):
-        selector = {"repositoryLocationName": "everreach", "repositoryName": "__repository__", "scheduleName": name}
-        state = everreach.graphql(
-            "query($s: ScheduleSelector!)"
-            " { scheduleOrError(scheduleSelector: $s) { ... on Schedule { scheduleState { id } } } }",
-            s=selector,
-        )["scheduleOrError"]["scheduleState"]
-        stop = "mutation($id: String) { stopRunningSchedule(id: $id) { __typename } }"
-        assert everreach.graphql(stop, id=state["id"])["stopRunningSchedule"]["__typename"] == "ScheduleStateResult"
+        stop(everreach, "schedule", selector_of("schedule", name))
         wait_for(everreach, 0, "dagster_schedule_status", schedule_name=name)
     until(lambda: not re.search(r"^dagster_active_runs\{.*\} [1-9]", everreach.scrape(), re.M), seconds=120)
-    return everreach
+
+
+def selector_of(kind: Literal["sensor", "schedule"], name: str) -> dict[str, str]:
+    return {"repositoryLocationName": "everreach", "repositoryName": "__repository__", f"{kind}Name": name}
+
+
+def stop(everreach: Everreach, kind: Literal["sensor", "schedule"], selector: dict[str, str]) -> None:
+    """As a person does in the UI."""
+    noun = kind.capitalize()
+    query = f"{kind}OrError({kind}Selector: $s) {{ ... on {noun} {{ {kind}State {{ id }} }} }}"
+    state = everreach.graphql(f"query($s: {noun}Selector!) {{ {query} }}", s=selector)[f"{kind}OrError"][f"{kind}State"]
+    mutation, result = {
+        "sensor": ("stopSensor", "StopSensorMutationResult"),
+        "schedule": ("stopRunningSchedule", "ScheduleStateResult"),
+    }[kind]
+    answer = everreach.graphql(f"mutation($id: String) {{ {mutation}(id: $id) {{ __typename }} }}", id=state["id"])
+    assert answer[mutation]["__typename"] == result
 
 
 def value(everreach: Everreach, metric: str, **labels: str) -> float | None:
@@ -94,17 +104,8 @@ def test_a_sensor_and_the_daemons_beat_and_schedules_wait(everreach: Everreach) 
 
 def test_a_sensor_that_a_person_stops_is_shown_as_stopped(everreach: Everreach) -> None:
     wait_for(everreach, 1, "dagster_sensor_status", **SENSOR)
-    selector = {
-        "repositoryLocationName": "everreach",
-        "repositoryName": "__repository__",
-        "sensorName": SENSOR["sensor_name"],
-    }
-    state = everreach.graphql(
-        "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { sensorState { id } } } }",
-        s=selector,
-    )["sensorOrError"]["sensorState"]
-    stop = "mutation($id: String) { stopSensor(id: $id) { __typename } }"
-    assert everreach.graphql(stop, id=state["id"])["stopSensor"]["__typename"] == "StopSensorMutationResult"
+    selector = selector_of("sensor", SENSOR["sensor_name"])
+    stop(everreach, "sensor", selector)
     wait_for(everreach, 0, "dagster_sensor_status", **SENSOR)
     stopped_at = value(everreach, "dagster_sensor_last_tick_timestamp_seconds", **SENSOR)
     start = "mutation($s: SensorSelector!) { startSensor(sensorSelector: $s) { __typename } }"
@@ -113,8 +114,8 @@ def test_a_sensor_that_a_person_stops_is_shown_as_stopped(everreach: Everreach) 
     wait_until_above(everreach, stopped_at or 0, "dagster_sensor_last_tick_timestamp_seconds", **SENSOR)
 
 
-def test_runs_that_succeed_and_fail_are_counted_each_as_what_it_was(by_hand: Everreach) -> None:
-    everreach = by_hand
+@pytest.mark.usefixtures("by_hand")
+def test_runs_that_succeed_and_fail_are_counted_each_as_what_it_was(everreach: Everreach) -> None:
     runs = "dagster_completed_runs_total"
     done = value(everreach, runs, job_name="retention_job", status="success") or 0
     everreach.launch("retention_job")
@@ -131,8 +132,8 @@ def test_runs_that_succeed_and_fail_are_counted_each_as_what_it_was(by_hand: Eve
     wait_for(everreach, 0, "dagster_active_runs", job_name="retention_job", status="started")
 
 
-def test_a_check_that_fails_is_shown_until_it_passes_again(by_hand: Everreach, tmp_path: Path) -> None:
-    everreach = by_hand
+@pytest.mark.usefixtures("by_hand")
+def test_a_check_that_fails_is_shown_until_it_passes_again(everreach: Everreach, tmp_path: Path) -> None:
     posts = tmp_path / "posts.csv"
     posts.write_text("post_id,text,account,published_at\n1,An old post,me,2020-01-01T00:00:00Z\n")
     everreach("ingest", "posts", posts, "--platform", "linkedin")
